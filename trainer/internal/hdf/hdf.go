@@ -1,0 +1,140 @@
+// Package hdf reads and writes the part of HDF5 that Keras files use: groups, text attributes and float arrays.
+// It hides the traps of the C library and its binding: one lock for the whole process, handles that are all closed,
+// attributes larger than 64 KiB, and buffers that are checked before C code fills them. It is no general HDF5 layer.
+package hdf
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"gonum.org/v1/hdf5"
+)
+
+// library is held during every call into HDF5. The C library keeps process-wide state (identifiers, caches, the error
+// stack) and distributions build it without thread safety, so two goroutines inside it at once corrupt memory. The
+// state that it guards is the library's and is global, which is why the lock is too.
+var library sync.Mutex
+
+// maxBytes bounds one attribute or dataset that is read, so that a damaged header cannot ask for all memory: the
+// largest array of the networks here has 1,000 classes × 1,280 features × 4 bytes.
+const maxBytes = 1 << 30
+
+// Group is a group of an open file. It is valid inside the function given to Create or Open only.
+type Group struct {
+	group *hdf5.Group
+	file  *session
+	path  string
+}
+
+// session remembers what was opened: HDF5 keeps a file open, and unfinished on disk, until its last handle is closed.
+type session struct {
+	handles []interface{ Close() error }
+}
+
+func (s *session) keep(h interface{ Close() error }) { s.handles = append(s.handles, h) }
+
+func (s *session) close() error {
+	var errs []error
+	for i := len(s.handles) - 1; i >= 0; i-- {
+		if err := s.handles[i].Close(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Create makes the file at path, replacing one that exists, and calls write with its root group. The file is complete
+// when Create returns nil, but not yet synced. No other HDF5 call of this package runs meanwhile; write must not call
+// Create or Open.
+func Create(path string, write func(root Group) error) error {
+	library.Lock()
+	defer library.Unlock()
+	f, err := hdf5.CreateFile(path, hdf5.F_ACC_TRUNC)
+	if err != nil {
+		return fmt.Errorf("create HDF5 file %q: %w", path, err)
+	}
+	return run(f, write)
+}
+
+// Open opens the file at path for reading and calls read with its root group; the rules of Create hold.
+func Open(path string, read func(root Group) error) error {
+	// The library reports every failure as a number; the usual ones get the system's own words.
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	library.Lock()
+	defer library.Unlock()
+	if !hdf5.IsHDF5(path) {
+		return fmt.Errorf("%q is not an HDF5 file", path)
+	}
+	h, err := hdf5.OpenFile(path, hdf5.F_ACC_RDONLY)
+	if err != nil {
+		return fmt.Errorf("open HDF5 file %q (damaged or cut short?): %w", path, err)
+	}
+	return run(h, read)
+}
+
+func run(f *hdf5.File, use func(Group) error) error {
+	s := &session{}
+	s.keep(f)
+	// A file itself takes no attributes in this binding; its root group does.
+	g, err := f.OpenGroup("/")
+	if err != nil {
+		return errors.Join(fmt.Errorf("open root group: %w", err), s.close())
+	}
+	s.keep(g)
+	err = use(Group{group: g, file: s, path: "/"})
+	return errors.Join(err, s.close())
+}
+
+// Path is the group's place in the file, beginning with "/".
+func (g Group) Path() string { return g.path }
+
+func (g Group) child(name string) string {
+	if g.path == "/" {
+		return "/" + name
+	}
+	return g.path + "/" + name
+}
+
+// Has tells whether the group holds a group or dataset of that name (no slashes).
+func (g Group) Has(name string) bool { return g.group.LinkExists(name) }
+
+// CreateGroup makes a group below g; name holds no slash.
+func (g Group) CreateGroup(name string) (Group, error) {
+	c, err := g.group.CreateGroup(name)
+	if err != nil {
+		return Group{}, fmt.Errorf("create group %q: %w", g.child(name), err)
+	}
+	g.file.keep(c)
+	return Group{group: c, file: g.file, path: g.child(name)}, nil
+}
+
+// Group opens the group at name, which may be a path below g.
+func (g Group) Group(name string) (Group, error) {
+	c, err := g.group.OpenGroup(name)
+	if err != nil {
+		return Group{}, fmt.Errorf("group %q is missing: %w", g.child(name), err)
+	}
+	g.file.keep(c)
+	return Group{group: c, file: g.file, path: g.child(name)}, nil
+}
+
+// Names lists what the group holds, sorted by name.
+func (g Group) Names() ([]string, error) {
+	n, err := g.group.NumObjects()
+	if err != nil {
+		return nil, fmt.Errorf("list %q: %w", g.path, err)
+	}
+	names := make([]string, n)
+	for i := range names {
+		if names[i], err = g.group.ObjectNameByIndex(uint(i)); err != nil {
+			return nil, fmt.Errorf("list %q: %w", g.path, err)
+		}
+	}
+	return names, nil
+}
