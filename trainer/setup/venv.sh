@@ -9,16 +9,16 @@ stamp=$dir/.stamp
 want=$(cksum <"$pins")
 [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && exit 0
 
-# TensorFlow 2.18 has wheels for Python 3.9 to 3.12 only.
+# TensorFlow 2.18 has wheels up to Python 3.12, some of the other pinned versions from 3.11 on.
 python=
-for candidate in ${CULTIVAR_PYTHON:+"$CULTIVAR_PYTHON"} python3.11 python3.12 python3.10 python3; do
-  if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
+for candidate in ${CULTIVAR_PYTHON:+"$CULTIVAR_PYTHON"} python3.11 python3.12 python3; do
+  if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
     python=$candidate
     break
   fi
 done
 if [ -z "$python" ]; then
-  echo "cultivar: the export tests need Python 3.10, 3.11 or 3.12 with venv, and none was found; install it (Debian: apt-get install python3-venv) or name one in CULTIVAR_PYTHON" >&2
+  echo "cultivar: the export tests need Python 3.11 or 3.12 with venv, and none was found; install it (Debian: apt-get install python3-venv) or name one in CULTIVAR_PYTHON" >&2
   exit 1
 fi
 
@@ -27,5 +27,5 @@ echo "cultivar: making the Python environment of the export tests (700 MB, once)
 rm -rf "$dir"
 mkdir -p "$(dirname "$dir")"
 "$python" -m venv "$dir"
-"$dir/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary=:all: -r "$pins"
+"$dir/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: -r "$pins"
 echo "$want" >"$stamp"

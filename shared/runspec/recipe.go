@@ -1,0 +1,110 @@
+package runspec
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+)
+
+// Preset names a starting point for a recipe; every value of it can be changed afterwards.
+type Preset string
+
+// The presets, from fastest to most accurate.
+const (
+	Quick    Preset = "quick"
+	Balanced Preset = "balanced"
+	Best     Preset = "best"
+)
+
+// Recipe is all hyperparameters of one training. Zero in a field described as "0: chosen at the start" is resolved by
+// the trainer and recorded in the run. The table in fields.go gives range, unit, defaults and a sentence for each.
+type Recipe struct {
+	Preset        Preset   `json:"preset"`
+	Base          string   `json:"base"`
+	ImageSize     int      `json:"image_size"`
+	Preprocessing string   `json:"preprocessing"`
+	Views         int      `json:"views"`
+	Head          string   `json:"head"`
+	L2            float64  `json:"l2"`
+	Epochs        int      `json:"epochs"`
+	BatchSize     int      `json:"batch_size"`
+	LearningRate  float64  `json:"learning_rate"`
+	Dropout       float64  `json:"dropout"`
+	ClassWeights  string   `json:"class_weights"`
+	Patience      int      `json:"patience"`
+	Validation    float64  `json:"validation_split"`
+	Test          float64  `json:"test_split"`
+	Seed          int64    `json:"seed"`
+	Exports       []string `json:"exports"`
+}
+
+// Default returns the recipe of a preset, unchanged.
+func Default(p Preset) Recipe {
+	r := Recipe{Preset: p}
+	for _, f := range Fields() {
+		if err := f.Set(&r, f.Default(p)); err != nil {
+			// The table is checked by a test; a value that its own field refuses cannot ship.
+			panic(fmt.Sprintf("recipe table: %s: %v", f.Name, err))
+		}
+	}
+	return r
+}
+
+// UnmarshalJSON overlays the given fields on the defaults of the preset that the JSON names (quick when it names none),
+// so that a partial recipe is always a whole one. Unknown fields are errors.
+func (r *Recipe) UnmarshalJSON(b []byte) error {
+	var head struct {
+		Preset Preset `json:"preset"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return err
+	}
+	if head.Preset == "" {
+		head.Preset = Quick
+	}
+	if !head.Preset.valid() {
+		return fmt.Errorf("preset %q is not known: use quick, balanced or best", head.Preset)
+	}
+	type plain Recipe // without this method
+	p := plain(Default(head.Preset))
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&p); err != nil {
+		return err
+	}
+	p.Preset = head.Preset
+	*r = Recipe(p)
+	return nil
+}
+
+func (p Preset) valid() bool { return p == Quick || p == Balanced || p == Best }
+
+// Validate checks every field against the table and returns the first error, naming the field, its value and its range.
+func (r Recipe) Validate() error {
+	for _, f := range Fields() {
+		if err := f.check(r); err != nil {
+			return err
+		}
+	}
+	if r.Validation+r.Test > 0.8 {
+		return &FieldError{Field: "validation_split", Text: fmt.Sprintf(
+			"validation_split %g and test_split %g leave less than a fifth of the images to train on: lower one of them", r.Validation, r.Test)}
+	}
+	return nil
+}
+
+// Changed lists the names of the fields whose values differ from the recipe's preset.
+func (r Recipe) Changed() []string {
+	var out []string
+	for _, f := range Fields() {
+		if f.Get(r) != f.Default(r.Preset) {
+			out = append(out, f.Name)
+		}
+	}
+	return out
+}
+
+// FieldError is a value outside its field's range.
+type FieldError struct{ Field, Text string }
+
+func (e *FieldError) Error() string { return e.Text }
