@@ -130,4 +130,3 @@ func (f *fixed) Write(p []byte) (int, error) {
 	f.left = f.left[copy(f.left, p):]
 	return len(p), nil
 }
-
