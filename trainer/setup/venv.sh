@@ -22,7 +22,7 @@ if [ -z "$python" ]; then
   exit 1
 fi
 
-echo "cultivar: making the Python environment of the export tests (700 MB, once)" >&2
+echo "cultivar: making the Python environment of the export tests (1.5 GB on disk, once)" >&2
 # An interrupted earlier call may have left half of one; without its stamp it is not to be trusted.
 rm -rf "$dir"
 mkdir -p "$(dirname "$dir")"

@@ -1,0 +1,82 @@
+# `make demo` and `make test` do all the set-up they need; `make help` lists the rest.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo none)
+LDFLAGS := -X github.com/cultivar-ml/cultivar/shared/version.Version=$(VERSION) -X github.com/cultivar-ml/cultivar/shared/version.Commit=$(COMMIT)
+MODULES := shared server tui trainer
+ENV     := source trainer/setup/env.sh
+GOLANGCI := .deps/bin/golangci-lint
+GOTESTSUM := go run gotest.tools/gotestsum@v1.13.0
+
+##@ Use
+.PHONY: demo
+demo: build bases ## set everything up and train a classifier on a sample dataset
+	@deploy/demo.sh
+
+.PHONY: build
+build: setup ## build bin/cultivar, bin/cultivar-server and bin/cultivar-trainer
+	@mkdir -p bin
+	@CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./tui/cmd/cultivar ./server/cmd/cultivar-server
+	@$(ENV); CGO_LDFLAGS="$$CGO_LDFLAGS -Wl,-rpath,\$$ORIGIN/../.deps/tensorflow/lib -Wl,-rpath,\$$ORIGIN/../lib" \
+		go build -ldflags "$(LDFLAGS)" -o bin/ ./trainer/cmd/cultivar-trainer
+
+.PHONY: setup
+setup: ## fetch TensorFlow's C library and check for the system's tools
+	@trainer/setup/system.sh
+	@trainer/setup/tensorflow.sh
+
+.PHONY: bases
+bases: build ## fetch and convert the default base model's weights
+	@trainer/setup/bases.sh
+
+##@ Check
+.PHONY: test
+test: build bases venv ## everything but the slow tests
+	@$(ENV); CULTIVAR_REQUIRE_PYTHON=1 $(GOTESTSUM) --format testname --hide-summary skipped -- -short $(MODULES:%=./%/...)
+
+.PHONY: test-full
+test-full: check test ## lint, `make test`, then the slow tests
+	@$(ENV); CULTIVAR_REQUIRE_PYTHON=1 $(GOTESTSUM) --format testname -- -timeout 40m -p 1 $(MODULES:%=./%/...)
+
+.PHONY: venv
+venv:
+	@trainer/setup/venv.sh
+
+.PHONY: check
+check: setup $(GOLANGCI) ## formatting, lint with the import rules, generated code, each module alone
+	@test -z "$$(gofmt -l $(MODULES))" || { gofmt -d $(MODULES); exit 1; }
+	@$(ENV); for m in $(MODULES); do (cd $$m && ../$(GOLANGCI) run ./...); done
+	@$(ENV); for m in $(MODULES); do (cd $$m && GOWORK=off go build ./...); done
+
+.PHONY: generate
+generate: ## regenerate the API's types, client and server
+	@cd shared && go generate ./...
+
+.PHONY: verify
+verify: generate ## fail when generated code is not what is committed
+	@git diff --exit-code -- '*.gen.go' shared/api/openapi.yaml
+
+.PHONY: race
+race: ## the pure Go modules under the race detector
+	@go test -race -short ./shared/... ./server/... ./tui/...
+
+$(GOLANGCI):
+	@mkdir -p .deps/bin
+	@GOBIN="$(CURDIR)/.deps/bin" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+##@ Measure
+.PHONY: bench-features
+bench-features: build bases venv ## images a second of the feature pass and of Keras predict, in one run
+	@$(ENV); trainer/bench/features.sh
+
+##@ Tidy
+.PHONY: clean
+clean: ## remove binaries; .deps stays, since it is slow to fetch
+	@rm -rf bin demo
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*##/ {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
