@@ -1,0 +1,113 @@
+package client
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/cultivar-ml/cultivar/shared/api"
+	"github.com/cultivar-ml/cultivar/shared/runspec"
+)
+
+// pageSize is how many datasets or runs one page holds.
+const pageSize = 100
+
+// Version returns the server's versions; it needs no token.
+func (c *Client) Version(ctx context.Context) (api.Version, error) {
+	return plain[api.Version](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.GetVersion(ctx) })
+}
+
+// Bases returns the installed base models, best first.
+func (c *Client) Bases(ctx context.Context) ([]api.Base, error) {
+	list, err := plain[api.BaseList](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.ListBases(ctx) })
+	return list.Bases, err
+}
+
+// Datasets returns a page of the caller's datasets, newest first; cursor is Next of the page before, empty at first.
+func (c *Client) Datasets(ctx context.Context, cursor string) (api.DatasetPage, error) {
+	return plain[api.DatasetPage](ctx, c, func(ctx context.Context) (*http.Response, error) {
+		size := pageSize
+		return c.api.ListDatasets(ctx, &api.ListDatasetsParams{Cursor: some(cursor), Limit: &size})
+	})
+}
+
+// Dataset returns one dataset.
+func (c *Client) Dataset(ctx context.Context, id string) (api.Dataset, error) {
+	return plain[api.Dataset](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.GetDataset(ctx, id) })
+}
+
+// DeleteDataset forgets a dataset; CodeConflict while a run on it is active.
+func (c *Client) DeleteDataset(ctx context.Context, id string) error {
+	_, err := plain[struct{}](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.DeleteDataset(ctx, id) })
+	return err
+}
+
+// CreateRun queues a training.
+func (c *Client) CreateRun(ctx context.Context, r api.RunCreate) (api.Run, error) {
+	return plain[api.Run](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.CreateRun(ctx, r) })
+}
+
+// Run returns one run.
+func (c *Client) Run(ctx context.Context, id string) (api.Run, error) {
+	return plain[api.Run](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.GetRun(ctx, id) })
+}
+
+// Runs returns a page of the caller's runs, newest first; cursor is Next of the page before, empty at first.
+func (c *Client) Runs(ctx context.Context, cursor string) (api.RunPage, error) {
+	return plain[api.RunPage](ctx, c, func(ctx context.Context) (*http.Response, error) {
+		size := pageSize
+		return c.api.ListRuns(ctx, &api.ListRunsParams{Cursor: some(cursor), Limit: &size})
+	})
+}
+
+// StopRun asks a run to finish now and keep the best so far.
+func (c *Client) StopRun(ctx context.Context, id string) (api.Run, error) {
+	return plain[api.Run](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.StopRun(ctx, id) })
+}
+
+// CancelRun gives a run up; nothing of it is kept.
+func (c *Client) CancelRun(ctx context.Context, id string) (api.Run, error) {
+	return plain[api.Run](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.CancelRun(ctx, id) })
+}
+
+// RetryRun queues a new run with the dataset and recipe of an ended one.
+func (c *Client) RetryRun(ctx context.Context, id string) (api.Run, error) {
+	return plain[api.Run](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.RetryRun(ctx, id) })
+}
+
+// DeleteRun deletes a finished run and its files; CodeConflict while it is active.
+func (c *Client) DeleteRun(ctx context.Context, id string) error {
+	_, err := plain[struct{}](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.DeleteRun(ctx, id) })
+	return err
+}
+
+// Task returns any task's state; a run is a task of kind train.
+func (c *Client) Task(ctx context.Context, id string) (api.Task, error) {
+	return plain[api.Task](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.GetTask(ctx, id) })
+}
+
+// Artifacts lists the files a finished run made.
+func (c *Client) Artifacts(ctx context.Context, run string) ([]runspec.Artifact, error) {
+	list, err := plain[api.ArtifactList](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.ListArtifacts(ctx, run) })
+	return list.Artifacts, err
+}
+
+// plain makes one bounded call and decodes its answer.
+func plain[T any](ctx context.Context, c *Client, call func(context.Context) (*http.Response, error)) (T, error) {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	resp, err := call(ctx)
+	return answer[T](ctx, c, resp, err)
+}
+
+// some returns nil for the empty string.
+func some(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// Terminal tells whether a run or task in this state is over for good.
+func Terminal(s api.State) bool {
+	return s == api.StateSucceeded || s == api.StateFailed || s == api.StateCancelled
+}
