@@ -62,6 +62,9 @@ func Open(dir string) (Catalog, error) {
 		return Catalog{}, fmt.Errorf("read the list of base models %q: it is damaged (%w); remove it and install the bases again", path, err)
 	}
 	for _, e := range catalog.Entries {
+		if _, ok := lookUp(e.Name); !ok {
+			return Catalog{}, fmt.Errorf("read the list of base models %q: it has a base %q, which this version does not know; install the bases again into another folder", path, e.Name)
+		}
 		if hash, err := hex.DecodeString(e.SHA256); err != nil || len(hash) != sha256.Size || e.File != e.SHA256+".safetensors" {
 			return Catalog{}, fmt.Errorf("read the list of base models %q: base %q names the file %q, which is not its SHA-256; install it again", path, e.Name, e.File)
 		}

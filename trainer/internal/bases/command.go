@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -120,10 +121,18 @@ func printTable(c *cobra.Command, catalog Catalog) error {
 	table := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "NAME\tPIXELS\tWEIGHTS\tMULTIPLY-ADDS\tIMAGENET TOP-1\tSOURCE")
 	for _, e := range catalog.Entries {
-		fmt.Fprintf(table, "%q\t%d\t%.1f M\t%.0f M\t%.1f %%\t%q\n", e.Name, e.Size,
-			float64(e.Params)/1e6, float64(e.MACs)/1e6, e.ImageNetTop1, e.Source)
+		fmt.Fprintf(table, "%s\t%d\t%.1f M\t%.0f M\t%.1f %%\t%s\n", e.Name, e.Size,
+			float64(e.Params)/1e6, float64(e.MACs)/1e6, e.ImageNetTop1, plain(e.Source))
 	}
 	return table.Flush()
+}
+
+// plain quotes a text only if it holds what a terminal would act on: a source may be the name of a user's file.
+func plain(text string) string {
+	if quoted := strconv.Quote(text); quoted != `"`+text+`"` {
+		return quoted
+	}
+	return text
 }
 
 func verifyCommand() *cobra.Command {

@@ -24,6 +24,11 @@ func Append(scope *op.Scope, net network.Network, w network.Weights, input tf.Ou
 	if err != nil {
 		return nil, err
 	}
+	for _, name := range outputs {
+		if _, ok := folded.Layer(name); !ok {
+			return nil, fmt.Errorf("graph of %s: %s is merged with the batch norm behind it; ask for that one's output", net.Name, name)
+		}
+	}
 	constant := func(s *op.Scope, name string) tf.Output {
 		array := weights[name]
 		tensor, err := tf.FromFloats(array.Shape, array.Data)

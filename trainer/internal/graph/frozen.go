@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"slices"
 
 	graft "github.com/wamuir/graft/tensorflow"
 	"github.com/wamuir/graft/tensorflow/op"
@@ -24,6 +25,7 @@ type Options struct {
 type Frozen struct {
 	session *tf.Session
 	input   tf.Output
+	dims    []int64 // of one input, without the batch
 	outputs []tf.Output
 }
 
@@ -67,11 +69,15 @@ func NewFrozen(net network.Network, w network.Weights, outputs []string, options
 	if err != nil {
 		return nil, err
 	}
-	return &Frozen{session: session, input: input, outputs: fetched}, nil
+	return &Frozen{session: session, input: input, dims: dims[1:], outputs: fetched}, nil
 }
 
 // Run computes the outputs, in the order given to NewFrozen, for a batch [n,…] of inputs of the network's size.
 func (f *Frozen) Run(batch *tf.Tensor) ([]*tf.Tensor, error) {
+	// TensorFlow does not hold a fed value against its placeholder's shape, and pooling takes any size.
+	if shape := batch.Shape(); len(shape) == 0 || !slices.Equal(shape[1:], f.dims) {
+		return nil, fmt.Errorf("run the network on a batch of shape %v: its inputs have shape %v", shape, f.dims)
+	}
 	values, err := tf.Run(f.session, f.input, batch, f.outputs...)
 	if err != nil {
 		return nil, fmt.Errorf("run the network on a batch of shape %v: %w", batch.Shape(), err)
