@@ -7,15 +7,32 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 
 	"gonum.org/v1/hdf5"
 )
 
-// library is held during every call into HDF5. The C library keeps process-wide state (identifiers, caches, the error
-// stack) and distributions build it without thread safety, so two goroutines inside it at once corrupt memory. The
-// state that it guards is the library's and is global, which is why the lock is too.
+// library is held during every call into HDF5. The C library keeps process-wide state (identifiers, caches) and many
+// distributions build it without thread safety, so two goroutines inside it at once corrupt memory. The state that it
+// guards is the library's and is global, which is why the lock is too.
 var library sync.Mutex
+
+// enter takes the lock and returns what gives it back. Builds with thread safety keep the setting that silences error
+// dumps on standard error per thread, so the goroutine stays on one thread and sets it there.
+func enter() (leave func(), err error) {
+	library.Lock()
+	runtime.LockOSThread()
+	leave = func() {
+		runtime.UnlockOSThread()
+		library.Unlock()
+	}
+	if err := hdf5.DisplayErrors(false); err != nil {
+		leave()
+		return nil, fmt.Errorf("set up HDF5: %w", err)
+	}
+	return leave, nil
+}
 
 // maxBytes bounds one attribute or dataset that is read, so that a damaged header cannot ask for all memory: the
 // largest array of the networks here has 1,000 classes × 1,280 features × 4 bytes.
@@ -49,8 +66,11 @@ func (s *session) close() error {
 // when Create returns nil, but not yet synced. No other HDF5 call of this package runs meanwhile; write must not call
 // Create or Open.
 func Create(path string, write func(root Group) error) error {
-	library.Lock()
-	defer library.Unlock()
+	leave, err := enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	f, err := hdf5.CreateFile(path, hdf5.F_ACC_TRUNC)
 	if err != nil {
 		return fmt.Errorf("create HDF5 file %q: %w", path, err)
@@ -66,8 +86,11 @@ func Open(path string, read func(root Group) error) error {
 		return err
 	}
 	f.Close()
-	library.Lock()
-	defer library.Unlock()
+	leave, err := enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	if !hdf5.IsHDF5(path) {
 		return fmt.Errorf("%q is not an HDF5 file", path)
 	}

@@ -1,0 +1,134 @@
+package export
+
+import (
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/labels"
+)
+
+// Sample is what an artifact is checked on: held-out images with the trained model's own answers for them.
+type Sample struct {
+	Labels        []string  // the trained model's class names, in output order
+	Images        []float32 // [n,size,size,3] of 0…255, prepared as for training
+	Probabilities []float32 // [n,classes], the trained model's
+	// Encoded are the same n images as files, for formats that decode photos themselves; empty to leave that out.
+	Encoded [][]byte
+}
+
+// Agreement compares an artifact's answers with the trained model's.
+type Agreement struct {
+	MaxDifference float64 // largest absolute difference of two probabilities
+	Top1          float64 // share of images with the same first class, 0…1
+}
+
+// Report is the outcome of Check.
+type Report struct {
+	Images int // how many were compared
+	Agreement
+	MsPerImage float64 // milliseconds an image in batches on all cores, loading and warming up not counted
+	// Encoded is the agreement when the artifact itself decodes the files; nil when it cannot or there were none.
+	// It differs from the above by what the artifact leaves out, such as the EXIF orientation.
+	Encoded *Agreement
+	// Probabilities are the artifact's answers [n,classes], for accuracy figures of its own.
+	Probabilities []float32
+}
+
+// Check loads artifact a of folder dir from its file alone, runs it on the sample and compares. An error means that it
+// cannot be loaded or run, or that its class names are not the sample's; whether a difference is too large is for the
+// caller to say.
+func Check(dir string, a Artifact, s Sample) (Report, error) {
+	if a.Path == "" {
+		return Report{}, fmt.Errorf("check %s: it is not a model", a.Name)
+	}
+	r, err := Open(filepath.Join(dir, a.Path))
+	if err != nil {
+		return Report{}, fmt.Errorf("check %s: %w", a.Name, err)
+	}
+	defer r.Close()
+	report, err := r.check(s)
+	if err != nil {
+		return Report{}, fmt.Errorf("check %s: %w", a.Name, err)
+	}
+	return report, nil
+}
+
+func (r *Runner) check(s Sample) (Report, error) {
+	// As text, because formats that keep names as lines cannot keep the line breaks in them.
+	if !slices.Equal(labels.Text(r.Labels), labels.Text(s.Labels)) {
+		return Report{}, fmt.Errorf("its class names are %q instead of %q", r.Labels, s.Labels)
+	}
+	each := r.Size * r.Size * 3
+	if len(s.Images) == 0 || len(s.Images)%each != 0 {
+		return Report{}, fmt.Errorf("%d values are no whole images of %d×%d pixels", len(s.Images), r.Size, r.Size)
+	}
+	n := len(s.Images) / each
+	// The first run of a session plans its memory and optimises the graph.
+	if _, err := r.predict(s.Images[:min(n, batchSize)*each]); err != nil {
+		return Report{}, err
+	}
+	start := time.Now()
+	answers, err := r.Predict(s.Images)
+	if err != nil {
+		return Report{}, err
+	}
+	report := Report{Images: n, MsPerImage: float64(time.Since(start).Microseconds()) / 1000 / float64(n), Probabilities: answers}
+	if report.Agreement, err = compare(answers, s.Probabilities, len(s.Labels)); err != nil {
+		return Report{}, err
+	}
+	if r.bytes == nil || len(s.Encoded) == 0 {
+		return report, nil
+	}
+	var decoded []float32
+	for part := range slices.Chunk(s.Encoded, batchSize) {
+		answers, err := r.bytes(part)
+		if err != nil {
+			return Report{}, fmt.Errorf("encoded images: %w", err)
+		}
+		decoded = append(decoded, answers...)
+	}
+	encoded, err := compare(decoded, s.Probabilities, len(s.Labels))
+	if err != nil {
+		return Report{}, fmt.Errorf("encoded images: %w", err)
+	}
+	report.Encoded = &encoded
+	return report, nil
+}
+
+// compare takes answers [n,classes] of both. A value that is not a number is an infinite difference.
+func compare(got, want []float32, classes int) (Agreement, error) {
+	if len(got) != len(want) || classes == 0 || len(got)%classes != 0 {
+		return Agreement{}, fmt.Errorf("there are %d probabilities for %d expected ones of %d classes", len(got), len(want), classes)
+	}
+	var a Agreement
+	same := 0
+	for i := 0; i < len(got); i += classes {
+		g, w := got[i:i+classes], want[i:i+classes]
+		for c := range g {
+			difference := math.Abs(float64(g[c]) - float64(w[c]))
+			if math.IsNaN(difference) {
+				difference = math.Inf(1)
+			}
+			a.MaxDifference = max(a.MaxDifference, difference)
+		}
+		if first(g) == first(w) {
+			same++
+		}
+	}
+	a.Top1 = float64(same) / float64(len(got)/classes)
+	return a, nil
+}
+
+// first is the index of the largest probability.
+func first(row []float32) int {
+	best := 0
+	for i, p := range row {
+		if p > row[best] {
+			best = i
+		}
+	}
+	return best
+}

@@ -1,0 +1,198 @@
+package keras_test
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/exporttest"
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/keras"
+	"github.com/cultivar-ml/cultivar/trainer/internal/hdf"
+	"github.com/cultivar-ml/cultivar/trainer/internal/network"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func write(t *testing.T, m network.Model) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "model.h5")
+	if err := keras.Write(path, m); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestReadGivesBackWhatWasWritten(t *testing.T) {
+	thin, err := network.MobileNetV2(0.35)
+	if err == nil {
+		thin, err = thin.WithHead(len(exporttest.Labels()), 0.2)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, m := range map[string]network.Model{
+		"small":            exporttest.Small(t),
+		"mobilenet_v2_035": {Network: thin, Weights: exporttest.Random(t, thin), Labels: exporttest.Labels()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := keras.Read(write(t, m))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := m
+			want.Network.Cuts = nil // not in the file
+			if !reflect.DeepEqual(got.Network, want.Network) {
+				t.Errorf("network\n%+v\nwant\n%+v", got.Network, want.Network)
+			}
+			if !reflect.DeepEqual(got.Weights, want.Weights) {
+				t.Error("the weights changed")
+			}
+			if !slices.Equal(got.Labels, want.Labels) {
+				t.Errorf("labels %q, want %q", got.Labels, want.Labels)
+			}
+		})
+	}
+}
+
+func TestWriteIsDeterministic(t *testing.T) {
+	m := exporttest.Small(t)
+	first, err := os.ReadFile(write(t, m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := os.ReadFile(write(t, m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(first, second) {
+		t.Error("the same model gave two different files")
+	}
+}
+
+func TestWriteRefuses(t *testing.T) {
+	for name, spoil := range map[string]func(*network.Model){
+		"labels that do not fit": func(m *network.Model) { m.Labels = m.Labels[1:] },
+		"a label not in UTF-8":   func(m *network.Model) { m.Labels[2] = "\xff" },
+		"a missing weight":       func(m *network.Model) { delete(m.Weights, "stem/kernel") },
+		"a slash in a name":      func(m *network.Model) { m.Network.Layers[len(m.Network.Layers)-1].Name = "a/b" },
+		"a second output":        func(m *network.Model) { m.Network.Layers[9].Inputs = []string{"stem_relu", "stem_relu"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := exporttest.Small(t)
+			spoil(&m)
+			if err := keras.Write(filepath.Join(t.TempDir(), "model.h5"), m); err == nil {
+				t.Error("it was written")
+			}
+		})
+	}
+}
+
+func TestStructure(t *testing.T) {
+	listing := exporttest.Python(t, nil, "h5_list.py", write(t, exporttest.Small(t)))
+	golden := filepath.Join("testdata", "small.txt")
+	if *update {
+		if err := os.WriteFile(golden, listing, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(listing) != string(want) {
+		t.Errorf("the file's structure changed; it is now\n%s", listing)
+	}
+}
+
+func TestKerasAgrees(t *testing.T) {
+	for _, name := range []string{"small", "mobilenet_v2", "efficientnet_lite0"} {
+		t.Run(name, func(t *testing.T) {
+			m := exporttest.Small(t)
+			if name != "small" {
+				m = exporttest.Base(t, name)
+			}
+			photos := exporttest.Photos(t, 12, m.Network.Size)
+			want := exporttest.Answers(t, m, photos)
+			path, pixels := write(t, m), exporttest.WriteFloats(t, photos)
+			for _, which := range []string{"keras3", "tf_keras"} {
+				t.Run(which, func(t *testing.T) { kerasAgrees(t, m, path, pixels, which, want) })
+			}
+		})
+	}
+}
+
+func kerasAgrees(t *testing.T, m network.Model, path, pixels, which string, want []float32) {
+	var env []string
+	if which == "tf_keras" {
+		env = []string{"TF_USE_LEGACY_KERAS=1"}
+	}
+	size, err := json.Marshal(m.Network.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := exporttest.Python(t, env, "keras_predict.py", which, path, pixels, string(size))
+	var got struct {
+		Version       string
+		Probabilities []float32
+		Labels        []string
+		Layers        []string
+		Parameters    int
+		ConfigBytes   int `json:"config_bytes"`
+	}
+	if err := json.Unmarshal(out, &got); err != nil {
+		t.Fatalf("%v in %s", err, out)
+	}
+	if worst := exporttest.MaxDifference(t, got.Probabilities, want); worst > 1e-4 {
+		t.Errorf("Keras %s differs by %g", got.Version, worst)
+	} else {
+		t.Logf("Keras %s differs by %.2g at most; model_config has %d bytes", got.Version, worst, got.ConfigBytes)
+	}
+	if m.Network.Size > 200 && got.ConfigBytes <= 64<<10 {
+		t.Errorf("model_config has %d bytes: this no longer tests one above 64 KiB", got.ConfigBytes)
+	}
+	if !slices.Equal(got.Labels, m.Labels) {
+		t.Errorf("labels %q, want %q", got.Labels, m.Labels)
+	}
+	if params, err := m.Network.Params(); err != nil || params != got.Parameters {
+		t.Errorf("%d parameters, want %d (%v)", got.Parameters, params, err)
+	}
+	for i, l := range m.Network.Layers {
+		if i >= len(got.Layers) || got.Layers[i] != l.Name {
+			t.Fatalf("layers %v do not stand in the network's order", got.Layers)
+		}
+	}
+}
+
+// Files that Keras made itself, or that someone damaged, are refused with a sentence rather than misread.
+func TestReadRefuses(t *testing.T) {
+	dir := t.TempDir()
+	text := func(name, config string) string {
+		path := filepath.Join(dir, name)
+		if err := hdf.Create(path, func(g hdf.Group) error { return g.SetText("model_config", config) }); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	empty := filepath.Join(dir, "empty.h5")
+	if err := hdf.Create(empty, func(hdf.Group) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ path, want string }{
+		"absent":     {filepath.Join(dir, "absent.h5"), "no such file"},
+		"no config":  {empty, "weights only"},
+		"not JSON":   {text("json.h5", "{"), "model configuration"},
+		"sequential": {text("sequential.h5", `{"class_name":"Sequential","config":{"layers":[]}}`), "Sequential"},
+		"no layers":  {text("layers.h5", `{"class_name":"Functional","config":{"name":"x","layers":[]}}`), "begin with an input"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := keras.Read(c.path); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want %q in it", err, c.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,101 @@
+package export
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/keras"
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/labels"
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/savedmodel"
+	"github.com/cultivar-ml/cultivar/trainer/internal/graph"
+	"github.com/cultivar-ml/cultivar/trainer/internal/tf"
+)
+
+// batchSize is how many images Predict runs at once: enough to fill the cores, few enough for a small machine.
+const batchSize = 16
+
+// Runner answers for images with an exported model, from nothing but its file. It is used by one goroutine.
+type Runner struct {
+	Labels  []string // class names in output order; nil when the file has none
+	Size    int      // side of the square images it takes, pixels
+	predict func(images []float32) ([]float32, error)
+	bytes   func(encoded [][]byte) ([]float32, error) // nil when the format takes pixels only
+	close   func() error
+}
+
+// Open loads the exported model at path: an .h5 file or the folder of a SavedModel. The caller closes it.
+func Open(path string) (*Runner, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return openSavedModel(path)
+	case strings.EqualFold(filepath.Ext(path), ".h5"):
+		return openH5(path)
+	}
+	return nil, fmt.Errorf("%q is neither an .h5 file nor the folder of a SavedModel", path)
+}
+
+func openH5(path string) (*Runner, error) {
+	m, err := keras.Read(path)
+	if err != nil {
+		return nil, err
+	}
+	last := m.Network.Layers[len(m.Network.Layers)-1].Name
+	frozen, err := graph.NewFrozen(m.Network, m.Weights, []string{last}, graph.Options{Threads: runtime.GOMAXPROCS(0)})
+	if err != nil {
+		return nil, fmt.Errorf("run %q: %w", path, err)
+	}
+	size := m.Network.Size
+	predict := func(images []float32) ([]float32, error) {
+		batch, err := tf.FromFloats([]int{len(images) / (size * size * 3), size, size, 3}, images)
+		if err != nil {
+			return nil, err
+		}
+		out, err := frozen.Run(batch)
+		if err != nil {
+			return nil, err
+		}
+		return tf.Floats(out[0], nil)
+	}
+	return &Runner{Labels: m.Labels, Size: size, predict: predict, close: frozen.Close}, nil
+}
+
+func openSavedModel(dir string) (*Runner, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "assets", labels.File))
+	if err != nil {
+		return nil, fmt.Errorf("class names of SavedModel: %w", err)
+	}
+	m, err := savedmodel.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	names := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	return &Runner{Labels: names, Size: m.Size(), predict: m.Predict, bytes: m.PredictBytes, close: m.Close}, nil
+}
+
+// Predict answers for images [n,size,size,3] of 0…255 with probabilities [n,classes].
+func (r *Runner) Predict(images []float32) ([]float32, error) {
+	each := r.Size * r.Size * 3
+	if len(images) == 0 || len(images)%each != 0 {
+		return nil, fmt.Errorf("%d values are no whole images of %d×%d pixels", len(images), r.Size, r.Size)
+	}
+	var all []float32
+	for len(images) > 0 {
+		n := min(len(images), batchSize*each)
+		answers, err := r.predict(images[:n])
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, answers...)
+		images = images[n:]
+	}
+	return all, nil
+}
+
+// Close frees what Open took.
+func (r *Runner) Close() error { return r.close() }
