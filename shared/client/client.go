@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cultivar-ml/cultivar/shared/api"
@@ -104,7 +105,8 @@ func parseServer(server string) (*url.URL, *http.Transport, error) {
 	default:
 		return nil, nil, api.Errorf(api.CodeInvalid, "server address %q is of no known form: use https://host, http://127.0.0.1:8080 or unix:///path/to.sock", server)
 	}
-	return u.JoinPath("api/v1/"), t, nil
+	u.Path, u.RawPath, u.RawQuery, u.Fragment = strings.TrimSuffix(u.Path, "/")+"/api/v1/", "", "", ""
+	return u, t, nil
 }
 
 func (c *Client) authorize(_ context.Context, r *http.Request) error {
@@ -155,12 +157,23 @@ func (c *Client) linkError(ctx context.Context, err error) error {
 		}
 		err = slow
 	}
-	var u *url.Error
-	if errors.As(err, &u) {
-		err = u.Err // the address is in the sentence already
-	}
 	return &linkFailure{cause: err, said: api.Errorf(api.CodeUnavailable,
-		"The server at %s does not answer (%v). Check that it runs and that the network is up, then try again.", c.server, err)}
+		"The server at %s does not answer (%v). Check that it runs and that the network is up, then try again.", c.server, reason(err))}
+}
+
+// reason strips what the sentence around it says already: addresses and the names of system calls.
+func reason(err error) error {
+	var errno syscall.Errno
+	var u *url.Error
+	switch {
+	case errors.As(err, &errno):
+		return errno
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the connection was cut")
+	case errors.As(err, &u):
+		return u.Err
+	}
+	return err
 }
 
 // maxJSON bounds an answer that is read whole; a page of 200 runs is under 1 MiB.

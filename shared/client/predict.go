@@ -10,6 +10,7 @@ import (
 	"iter"
 	"net/http"
 	"os"
+	"sync/atomic"
 
 	"github.com/cultivar-ml/cultivar/shared/api"
 	"github.com/cultivar-ml/cultivar/shared/manifest"
@@ -145,24 +146,24 @@ func (c *Client) startPredict(ctx context.Context, run string, b batch) (api.Tas
 	req.Header.Set("Content-Type", "application/octet-stream")
 	resp, err := c.send(req)
 	if err != nil {
-		if source.err != nil { // not the server's fault: a file changed or vanished meanwhile
-			return api.Task{}, source.err
+		if own := source.err.Load(); own != nil { // not the server's fault: a file changed or vanished meanwhile
+			return api.Task{}, *own
 		}
 		return api.Task{}, err
 	}
 	return answer[api.Task](ctx, c, resp, nil)
 }
 
-// remembering is a reader that keeps the error it ended with.
+// remembering is a reader that keeps the error it ended with; the transport may still be reading when it is asked for.
 type remembering struct {
 	io.Reader
-	err error
+	err atomic.Pointer[error]
 }
 
 func (r *remembering) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
-		r.err = err
+		r.err.Store(&err)
 	}
 	return n, err
 }
