@@ -1,6 +1,8 @@
 package export
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -15,7 +17,8 @@ type Sample struct {
 	Labels        []string  // the trained model's class names, in output order
 	Images        []float32 // [n,size,size,3] of 0…255, prepared as for training
 	Probabilities []float32 // [n,classes], the trained model's
-	// Encoded are the same n images as files, for formats that decode photos themselves; empty to leave that out.
+	// Encoded are the same n images as files of any kind, for formats that decode photos themselves; empty to leave
+	// that out.
 	Encoded [][]byte
 }
 
@@ -25,14 +28,21 @@ type Agreement struct {
 	Top1          float64 // share of images with the same first class, 0…1
 }
 
+// EncodedAgreement is Agreement over the JPEG and PNG files among the encoded images. It is lower by what the artifact
+// leaves out when it decodes, such as the EXIF orientation.
+type EncodedAgreement struct {
+	Agreement
+	Images int // how many were compared
+	Failed int // how many more are JPEG or PNG, but the artifact could not decode them
+}
+
 // Report is the outcome of Check.
 type Report struct {
 	Images int // how many were compared
 	Agreement
 	MsPerImage float64 // milliseconds an image in batches on all cores, loading and warming up not counted
 	// Encoded is the agreement when the artifact itself decodes the files; nil when it cannot or there were none.
-	// It differs from the above by what the artifact leaves out, such as the EXIF orientation.
-	Encoded *Agreement
+	Encoded *EncodedAgreement
 	// Probabilities are the artifact's answers [n,classes], for accuracy figures of its own.
 	Probabilities []float32
 }
@@ -48,9 +58,8 @@ func Check(dir string, a Artifact, s Sample) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("check %s: %w", a.Name, err)
 	}
-	defer r.Close()
 	report, err := r.check(s)
-	if err != nil {
+	if err = errors.Join(err, r.Close()); err != nil {
 		return Report{}, fmt.Errorf("check %s: %w", a.Name, err)
 	}
 	return report, nil
@@ -82,20 +91,41 @@ func (r *Runner) check(s Sample) (Report, error) {
 	if r.bytes == nil || len(s.Encoded) == 0 {
 		return report, nil
 	}
-	var decoded []float32
-	for part := range slices.Chunk(s.Encoded, batchSize) {
-		answers, err := r.bytes(part)
-		if err != nil {
-			return Report{}, fmt.Errorf("encoded images: %w", err)
-		}
-		decoded = append(decoded, answers...)
+	if len(s.Encoded) != n {
+		return Report{}, fmt.Errorf("there are %d encoded images for %d prepared ones", len(s.Encoded), n)
 	}
-	encoded, err := compare(decoded, s.Probabilities, len(s.Labels))
+	encoded, err := r.checkEncoded(s)
 	if err != nil {
 		return Report{}, fmt.Errorf("encoded images: %w", err)
 	}
 	report.Encoded = &encoded
 	return report, nil
+}
+
+// checkEncoded sends one file at a time, so that one that cannot be decoded does not spoil the others.
+func (r *Runner) checkEncoded(s Sample) (EncodedAgreement, error) {
+	var e EncodedAgreement
+	var got, want []float32
+	classes := len(s.Labels)
+	for i, file := range s.Encoded {
+		if !bytes.HasPrefix(file, []byte("\xff\xd8\xff")) && !bytes.HasPrefix(file, []byte("\x89PNG\r\n\x1a\n")) {
+			continue
+		}
+		answer, err := r.bytes([][]byte{file})
+		if err != nil {
+			e.Failed++
+			continue
+		}
+		e.Images++
+		got = append(got, answer...)
+		want = append(want, s.Probabilities[i*classes:(i+1)*classes]...)
+	}
+	if e.Images == 0 {
+		return e, nil
+	}
+	var err error
+	e.Agreement, err = compare(got, want, classes)
+	return e, err
 }
 
 // compare takes answers [n,classes] of both. A value that is not a number is an infinite difference.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"gonum.org/v1/hdf5"
 )
@@ -13,6 +14,9 @@ import (
 // chunkBytes is the largest list stored in one attribute: HDF5 object headers end at 64 KiB, and Keras splits longer
 // lists at this size into name0, name1, … (HDF5_OBJECT_HEADER_LIMIT in tf_keras/saving/legacy/hdf5_format.py).
 const chunkBytes = 64512
+
+// maxStrings bounds a list that is read; the networks in use have a few hundred layers.
+const maxStrings = 1 << 20
 
 // SetText stores text as a variable-length string attribute, which, unlike a fixed-length one, may exceed 64 KiB:
 // its bytes lie outside the object header. The text must hold no NUL.
@@ -24,12 +28,12 @@ func (g Group) SetText(name, text string) error {
 	if err != nil {
 		return fmt.Errorf("attribute %q of %q: %w", name, g.path, err)
 	}
-	defer space.Close()
+	g.file.keep(space)
 	attr, err := g.group.CreateAttribute(name, hdf5.T_GO_STRING, space)
 	if err != nil {
 		return fmt.Errorf("create attribute %q of %q: %w", name, g.path, err)
 	}
-	defer attr.Close()
+	g.file.keep(attr)
 	if err := attr.Write(&text, hdf5.T_GO_STRING); err != nil {
 		return fmt.Errorf("write attribute %q of %q: %w", name, g.path, err)
 	}
@@ -65,7 +69,7 @@ func (g Group) setFixed(name string, list []string, width int) error {
 	if err != nil {
 		return fmt.Errorf("attribute %q of %q: %w", name, g.path, err)
 	}
-	defer typ.Close()
+	g.file.keep(typ)
 	if err := typ.SetSize(width); err != nil {
 		return fmt.Errorf("attribute %q of %q: %w", name, g.path, err)
 	}
@@ -73,12 +77,12 @@ func (g Group) setFixed(name string, list []string, width int) error {
 	if err != nil {
 		return fmt.Errorf("attribute %q of %q: %w", name, g.path, err)
 	}
-	defer space.Close()
+	g.file.keep(space)
 	attr, err := g.group.CreateAttribute(name, typ, space)
 	if err != nil {
 		return fmt.Errorf("create attribute %q of %q: %w", name, g.path, err)
 	}
-	defer attr.Close()
+	g.file.keep(attr)
 	if len(list) == 0 {
 		return nil
 	}
@@ -99,12 +103,12 @@ func (g Group) Text(name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("attribute %q of %q is missing", name, g.path)
 	}
-	defer attr.Close()
+	g.file.keep(attr)
 	n, typ, err := g.inspect(attr, name)
 	if err != nil {
 		return "", err
 	}
-	defer typ.Close()
+	g.file.keep(typ)
 	if n != 1 || typ.Class() != hdf5.T_STRING {
 		return "", fmt.Errorf("attribute %q of %q is not a single string", name, g.path)
 	}
@@ -145,19 +149,22 @@ func (g Group) Strings(name string) ([]string, error) {
 	}
 }
 
-// list reads one attribute and closes it. Keras writes an empty list as an array of no numbers.
+// list reads one attribute. Keras writes an empty list as an array of no numbers.
 func (g Group) list(attr *hdf5.Attribute, name string) ([]string, error) {
-	defer attr.Close()
+	g.file.keep(attr)
 	n, typ, err := g.inspect(attr, name)
 	if err != nil {
 		return nil, err
 	}
-	defer typ.Close()
+	g.file.keep(typ)
 	if n == 0 {
 		return nil, nil
 	}
-	if typ.Class() != hdf5.T_STRING || typ.IsVariableStr() {
-		return nil, fmt.Errorf("attribute %q of %q is not a list of fixed-length strings", name, g.path)
+	if typ.Class() != hdf5.T_STRING {
+		return nil, fmt.Errorf("attribute %q of %q is not a list of strings", name, g.path)
+	}
+	if typ.IsVariableStr() {
+		return g.variable(attr, name, typ, n)
 	}
 	return g.fixed(attr, name, typ, n)
 }
@@ -168,7 +175,7 @@ func (g Group) inspect(attr *hdf5.Attribute, name string) (int, *hdf5.VarLenType
 	if space == nil {
 		return 0, nil, fmt.Errorf("attribute %q of %q has no shape", name, g.path)
 	}
-	defer space.Close()
+	g.file.keep(space)
 	n := space.SimpleExtentNPoints()
 	if n < 0 {
 		return 0, nil, fmt.Errorf("attribute %q of %q has no shape", name, g.path)
@@ -191,6 +198,30 @@ func (g Group) fixed(attr *hdf5.Attribute, name string, typ *hdf5.VarLenType, n 
 	for i := range list {
 		s, _, _ := bytes.Cut(data[i*width:(i+1)*width], []byte{0})
 		list[i] = string(s)
+	}
+	return list, nil
+}
+
+// variable reads n strings of variable length, which is how h5py stores a list. The library allocates each; the binding
+// has no call that frees them, so the few kilobytes of names stay allocated.
+func (g Group) variable(attr *hdf5.Attribute, name string, typ *hdf5.VarLenType, n int) ([]string, error) {
+	if n > maxStrings {
+		return nil, fmt.Errorf("attribute %q of %q has an impossible size", name, g.path)
+	}
+	texts := make([]unsafe.Pointer, n)
+	if err := attr.Read(&texts[0], &typ.Datatype); err != nil {
+		return nil, fmt.Errorf("read attribute %q of %q: %w", name, g.path, err)
+	}
+	list := make([]string, n)
+	for i, text := range texts {
+		if text == nil {
+			continue
+		}
+		length := 0
+		for *(*byte)(unsafe.Add(text, length)) != 0 {
+			length++
+		}
+		list[i] = string(unsafe.Slice((*byte)(text), length))
 	}
 	return list, nil
 }

@@ -23,12 +23,12 @@ func (g Group) SetFloats(name string, shape []int, data []float32) error {
 	if err != nil {
 		return fmt.Errorf("dataset %q: %w", g.child(name), err)
 	}
-	defer space.Close()
+	g.file.keep(space)
 	set, err := g.group.CreateDataset(name, hdf5.T_IEEE_F32LE, space)
 	if err != nil {
 		return fmt.Errorf("create dataset %q: %w", g.child(name), err)
 	}
-	defer set.Close()
+	g.file.keep(set)
 	if err := set.Write(&data); err != nil {
 		return fmt.Errorf("write dataset %q: %w", g.child(name), err)
 	}
@@ -42,7 +42,7 @@ func (g Group) Floats(name string) ([]int, []float32, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("dataset %q is missing", g.child(name))
 	}
-	defer set.Close()
+	g.file.keep(set)
 	shape, n, err := g.extent(set, name)
 	if err != nil {
 		return nil, nil, err
@@ -51,7 +51,7 @@ func (g Group) Floats(name string) ([]int, []float32, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("dataset %q: %w", g.child(name), err)
 	}
-	defer typ.Close()
+	g.file.keep(typ)
 	// The binding reads in the file's own type, so the buffer must be of that type and not only of that length.
 	switch {
 	case typ.Equal(hdf5.T_IEEE_F32LE):
@@ -86,7 +86,7 @@ func (g Group) extent(set *hdf5.Dataset, name string) ([]int, int, error) {
 	if space == nil {
 		return nil, 0, fmt.Errorf("dataset %q has no shape", g.child(name))
 	}
-	defer space.Close()
+	g.file.keep(space)
 	// The binding fails on the shape of a scalar.
 	if space.SimpleExtentNDims() == 0 {
 		if space.SimpleExtentNPoints() != 1 {

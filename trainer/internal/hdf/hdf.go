@@ -45,7 +45,8 @@ type Group struct {
 	path  string
 }
 
-// session remembers what was opened: HDF5 keeps a file open, and unfinished on disk, until its last handle is closed.
+// session remembers all that was opened, down to shapes and types, and closes it at the end: HDF5 keeps a file open, and
+// unfinished on disk, until its last handle is closed.
 type session struct {
 	handles []interface{ Close() error }
 }
@@ -101,17 +102,17 @@ func Open(path string, read func(root Group) error) error {
 	return run(h, read)
 }
 
-func run(f *hdf5.File, use func(Group) error) error {
+func run(f *hdf5.File, use func(Group) error) (err error) {
 	s := &session{}
+	defer func() { err = errors.Join(err, s.close()) }()
 	s.keep(f)
 	// A file itself takes no attributes in this binding; its root group does.
 	g, err := f.OpenGroup("/")
 	if err != nil {
-		return errors.Join(fmt.Errorf("open root group: %w", err), s.close())
+		return fmt.Errorf("open root group: %w", err)
 	}
 	s.keep(g)
-	err = use(Group{group: g, file: s, path: "/"})
-	return errors.Join(err, s.close())
+	return use(Group{group: g, file: s, path: "/"})
 }
 
 // Path is the group's place in the file, beginning with "/".

@@ -4,6 +4,7 @@ package exporttest
 
 import (
 	"encoding/binary"
+	"errors"
 	"image"
 	_ "image/jpeg" // the photos
 	"maps"
@@ -118,7 +119,11 @@ func Answers(t *testing.T, m network.Model, images []float32) []float32 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer frozen.Close()
+	t.Cleanup(func() {
+		if err := frozen.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	size := m.Network.Size
 	batch, err := tf.FromFloats([]int{len(images) / (size * size * 3), size, size, 3}, images)
 	if err != nil {
@@ -162,22 +167,30 @@ func root(t *testing.T) string {
 // PhotoFiles names n real JPEG photos, spread over the classes, or skips the test when the test data are absent.
 func PhotoFiles(t *testing.T, n int) []string {
 	t.Helper()
+	files := Files(t, n, "trashnet", "*", "*.jpg")
+	picked := make([]string, n)
+	for i := range picked {
+		picked[i] = files[i*len(files)/n]
+	}
+	return picked
+}
+
+// Files are the test images that match a pattern below the folder of test data, or the test is skipped when fewer than n
+// are there.
+func Files(t *testing.T, n int, pattern ...string) []string {
+	t.Helper()
 	data := os.Getenv("CULTIVAR_TEST_DATA")
 	if data == "" {
 		data = filepath.Join(root(t), "..", "shared", "data")
 	}
-	files, err := filepath.Glob(filepath.Join(data, "trashnet", "*", "*.jpg"))
+	files, err := filepath.Glob(filepath.Join(data, filepath.Join(pattern...)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(files) < n {
 		t.Skipf("SKIPPED, NOT CHECKED: no real photos in %s; set CULTIVAR_TEST_DATA to the folder with the test images", data)
 	}
-	picked := make([]string, n)
-	for i := range picked {
-		picked[i] = files[i*len(files)/n]
-	}
-	return picked
+	return files
 }
 
 // Photos are n real photos as pixels [n,size,size,3] of 0…255.
@@ -219,14 +232,15 @@ func Python(t *testing.T, env []string, script string, args ...string) []byte {
 		t.Skip("SKIPPED, NOT CHECKED: " + hint)
 	}
 	script = filepath.Join(dir, "trainer", "internal", "export", "testdata", script)
-	cmd := exec.Command(python, append([]string{script}, args...)...)
+	cmd := exec.CommandContext(t.Context(), python, append([]string{script}, args...)...)
 	// The trainer's own TensorFlow must not be found before the wheel's, and messages are kept out of the output.
 	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH=", "TF_CPP_MIN_LOG_LEVEL=3", "CUDA_VISIBLE_DEVICES=", "PYTHONDONTWRITEBYTECODE=1")
 	cmd.Env = append(cmd.Env, env...)
 	out, err := cmd.Output()
 	if err != nil {
 		stderr := ""
-		if exit, ok := err.(*exec.ExitError); ok {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
 			stderr = string(exit.Stderr)
 		}
 		t.Fatalf("%s: %v\n%s", filepath.Base(script), err, stderr)

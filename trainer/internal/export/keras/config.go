@@ -20,7 +20,7 @@ func modelConfig(n network.Network) (object, error) {
 	}
 	layers := make([]object, len(n.Layers))
 	for i, l := range n.Layers {
-		config, err := layerConfig(n, l, shapes)
+		config, err := layerConfig(l, shapes)
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +58,7 @@ func inbound(l network.Layer) []any {
 
 // layerConfig is what a layer of this kind writes about itself in Keras 2, without name, dtype and trainable. No key
 // may be added: readers refuse keys that their layer does not know (as "groups" on DepthwiseConv2D).
-func layerConfig(n network.Network, l network.Layer, shapes map[string][]int) (object, error) {
+func layerConfig(l network.Layer, shapes map[string][]int) (object, error) {
 	switch l.Kind {
 	case network.Input:
 		shape := []any{nil}

@@ -168,7 +168,28 @@ func kerasAgrees(t *testing.T, m network.Model, path, pixels, which string, want
 	}
 }
 
-// Files that Keras made itself, or that someone damaged, are refused with a sentence rather than misread.
+// What Keras 2 writes after loading our file, for example when someone trained it on, is read as the same network: the
+// reader understands Keras' own dialect and not only what was written here.
+func TestReadsWhatKerasSaves(t *testing.T) {
+	m := exporttest.Small(t)
+	saved := filepath.Join(t.TempDir(), "saved.h5")
+	exporttest.Python(t, []string{"TF_USE_LEGACY_KERAS=1"}, "keras_resave.py", write(t, m), saved)
+	got, err := keras.Read(saved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got.Network, m.Network) {
+		t.Errorf("network\n%+v\nwant\n%+v", got.Network, m.Network)
+	}
+	if !reflect.DeepEqual(got.Weights, m.Weights) {
+		t.Error("the weights changed")
+	}
+	if got.Labels != nil {
+		t.Errorf("labels %q from a file that has none", got.Labels)
+	}
+}
+
+// Files that are no Keras models, or that someone damaged, are refused with a sentence rather than misread.
 func TestReadRefuses(t *testing.T) {
 	dir := t.TempDir()
 	text := func(name, config string) string {

@@ -163,15 +163,15 @@ func (f fileLayer) layer() (network.Layer, error) {
 		return network.Layer{}, err
 	}
 	l := network.Layer{Name: f.Name, Kind: network.Kind(f.Class), Inputs: inputs}
+	if format := f.Config.DataFormat; format != "" && format != "channels_last" {
+		return l, fmt.Errorf("data format %q is not read", format)
+	}
 	err = f.Config.fill(&l)
 	return l, err
 }
 
 // fill sets the fields of l, whose kind is known.
 func (c fileConfig) fill(l *network.Layer) error {
-	if c.DataFormat != "" && c.DataFormat != "channels_last" {
-		return fmt.Errorf("data format %q is not read", c.DataFormat)
-	}
 	switch l.Kind {
 	case network.Conv2D, network.DepthwiseConv2D:
 		return c.convolution(l)
@@ -189,9 +189,7 @@ func (c fileConfig) fill(l *network.Layer) error {
 	case network.ZeroPadding2D:
 		return c.zeroPadding(l)
 	case network.ReLU6:
-		if c.MaxValue == nil || *c.MaxValue != 6 || c.NegSlope != 0 || c.Threshold != 0 {
-			return fmt.Errorf("only ReLU with the maximum 6 is read")
-		}
+		return c.relu6()
 	case network.GlobalAveragePooling2D:
 		if c.KeepDims {
 			return fmt.Errorf("pooling that keeps its dimensions is not read")
@@ -256,6 +254,13 @@ func (c fileConfig) batchNorm() error {
 	}
 	if !(c.Epsilon > 0) {
 		return fmt.Errorf("epsilon must be above 0")
+	}
+	return nil
+}
+
+func (c fileConfig) relu6() error {
+	if c.MaxValue == nil || *c.MaxValue != 6 || c.NegSlope != 0 || c.Threshold != 0 {
+		return fmt.Errorf("only ReLU with the maximum 6 is read")
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package savedmodel
 
 import (
+	"errors"
 	"fmt"
 
 	graft "github.com/wamuir/graft/tensorflow"
@@ -26,8 +27,7 @@ func Load(dir string) (*Model, error) {
 	}
 	m := &Model{loaded: loaded}
 	if err := m.find(); err != nil {
-		loaded.Session.Close()
-		return nil, fmt.Errorf("load SavedModel %q: %w", dir, err)
+		return nil, errors.Join(fmt.Errorf("load SavedModel %q: %w", dir, err), m.Close())
 	}
 	return m, nil
 }

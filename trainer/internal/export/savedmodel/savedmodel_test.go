@@ -77,6 +77,9 @@ func TestPythonAgrees(t *testing.T) {
 func checkPython(t *testing.T, m network.Model, signatures map[string][]string) {
 	photos := exporttest.Photos(t, 12, m.Network.Size)
 	files := append(exporttest.PhotoFiles(t, 6), drawn(t)...)
+	for _, kind := range []string{"jpeg_gray", "jpeg_cmyk", "jpeg_progressive*", "png_*"} {
+		files = append(files, exporttest.Files(t, 1, "odd-formats", "*", "*_"+kind+".*")[:1]...)
+	}
 	dir := write(t, m, savedmodel.Options{})
 	out := exporttest.Python(t, nil, "savedmodel_predict.py",
 		append([]string{dir, exporttest.WriteFloats(t, photos), strconv.Itoa(m.Network.Size)}, files...)...)
@@ -85,12 +88,16 @@ func checkPython(t *testing.T, m network.Model, signatures map[string][]string) 
 		Probabilities []float32
 		Bytes         []float32 `json:"bytes_probabilities"`
 		Resized       []float32 `json:"resized_probabilities"`
+		Assets        []string
 	}
 	if err := json.Unmarshal(out, &got); err != nil {
 		t.Fatalf("%v in %s", err, out)
 	}
 	if signatures != nil && !maps.EqualFunc(got.Signatures, signatures, slices.Equal) {
 		t.Errorf("signatures %v, want %v", got.Signatures, signatures)
+	}
+	if !slices.Equal(got.Assets, []string{"labels.txt"}) {
+		t.Errorf("assets %q", got.Assets)
 	}
 	for _, c := range []struct {
 		what      string
@@ -206,6 +213,22 @@ func TestWriteIsDeterministic(t *testing.T) {
 	}
 	if !bytes.Equal(files[0], files[1]) {
 		t.Error("the same model gave two different files")
+	}
+}
+
+// Both signatures share one set of weights.
+func TestWeightsStandOnce(t *testing.T) {
+	m := exporttest.Base(t, "efficientnet_lite0")
+	params, err := m.Network.Params()
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Join(write(t, m, savedmodel.Options{}), "saved_model.pb"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if limit := int64(4*params + 200_000); info.Size() > limit {
+		t.Errorf("%d bytes for %d parameters, more than %d", info.Size(), params, limit)
 	}
 }
 

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.saved_model import loader_impl
 
 path, pixels, size, *files = sys.argv[1:]
 size = int(size)
@@ -36,7 +37,7 @@ answers = model.signatures["serving_default"](image=tf.constant(images))["probab
 result = {
     "signatures": {key: describe(model.signatures[key]) for key in sorted(model.signatures)},
     "probabilities": answers.numpy().astype(float).ravel().tolist(),
-    "assets": [asset.asset_path.numpy().decode() for asset in model.asset_paths] if hasattr(model, "asset_paths") else [],
+    "assets": [asset.filename for asset in loader_impl.parse_saved_model(path).meta_graphs[0].asset_file_def],
 }
 if files:
     encoded = tf.constant([open(name, "rb").read() for name in files])
