@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -109,62 +110,67 @@ func TestStructure(t *testing.T) {
 	}
 }
 
-func TestKerasAgrees(t *testing.T) {
-	for _, name := range []string{"small", "mobilenet_v2", "efficientnet_lite0"} {
-		t.Run(name, func(t *testing.T) {
-			m := exporttest.Small(t)
-			if name != "small" {
-				m = exporttest.Base(t, name)
+// answer is what keras_predict.py prints for one file.
+type answer struct {
+	Version       string
+	Probabilities []float32
+	Labels        []string
+	Layers        []string
+	Parameters    int
+	ConfigBytes   int `json:"config_bytes"`
+}
+
+func TestSmallAgrees(t *testing.T) { kerasAgrees(t, exporttest.Small(t)) }
+
+func TestBasesAgree(t *testing.T) {
+	kerasAgrees(t, exporttest.Base(t, "efficientnet_lite0"), exporttest.Base(t, "mobilenet_v2"))
+}
+
+// kerasAgrees loads the written files with both implementations of Keras and compares their answers for real photos.
+func kerasAgrees(t *testing.T, models ...network.Model) {
+	var args []string
+	var want [][]float32
+	for _, m := range models {
+		photos := exporttest.Photos(t, 12, m.Network.Size)
+		want = append(want, exporttest.Answers(t, m, photos))
+		args = append(args, write(t, m), exporttest.WriteFloats(t, photos), strconv.Itoa(m.Network.Size))
+	}
+	for which, env := range map[string][]string{"keras3": nil, "tf_keras": {"TF_USE_LEGACY_KERAS=1"}} {
+		t.Run(which, func(t *testing.T) {
+			out := exporttest.Python(t, env, "keras_predict.py", append([]string{which}, args...)...)
+			var got []answer
+			if err := json.Unmarshal(out, &got); err != nil || len(got) != len(models) {
+				t.Fatalf("%d answers (%v) in %s", len(got), err, out)
 			}
-			photos := exporttest.Photos(t, 12, m.Network.Size)
-			want := exporttest.Answers(t, m, photos)
-			path, pixels := write(t, m), exporttest.WriteFloats(t, photos)
-			for _, which := range []string{"keras3", "tf_keras"} {
-				t.Run(which, func(t *testing.T) { kerasAgrees(t, m, path, pixels, which, want) })
+			for i, m := range models {
+				got[i].compare(t, m, want[i])
 			}
 		})
 	}
 }
 
-func kerasAgrees(t *testing.T, m network.Model, path, pixels, which string, want []float32) {
-	var env []string
-	if which == "tf_keras" {
-		env = []string{"TF_USE_LEGACY_KERAS=1"}
+func (a answer) compare(t *testing.T, m network.Model, want []float32) {
+	t.Helper()
+	worst := exporttest.MaxDifference(t, a.Probabilities, want)
+	t.Logf("%s: Keras %s differs by %.2g at most; model_config has %d bytes", m.Network.Name, a.Version, worst, a.ConfigBytes)
+	if worst > 1e-4 {
+		t.Errorf("%s: Keras %s differs by %g", m.Network.Name, a.Version, worst)
 	}
-	size, err := json.Marshal(m.Network.Size)
-	if err != nil {
-		t.Fatal(err)
+	if m.Network.Size > 200 && a.ConfigBytes <= 64<<10 {
+		t.Errorf("model_config has %d bytes: this no longer tests one above 64 KiB", a.ConfigBytes)
 	}
-	out := exporttest.Python(t, env, "keras_predict.py", which, path, pixels, string(size))
-	var got struct {
-		Version       string
-		Probabilities []float32
-		Labels        []string
-		Layers        []string
-		Parameters    int
-		ConfigBytes   int `json:"config_bytes"`
+	if !slices.Equal(a.Labels, m.Labels) {
+		t.Errorf("labels %q, want %q", a.Labels, m.Labels)
 	}
-	if err := json.Unmarshal(out, &got); err != nil {
-		t.Fatalf("%v in %s", err, out)
+	if params, err := m.Network.Params(); err != nil || params != a.Parameters {
+		t.Errorf("%d parameters, want %d (%v)", a.Parameters, params, err)
 	}
-	if worst := exporttest.MaxDifference(t, got.Probabilities, want); worst > 1e-4 {
-		t.Errorf("Keras %s differs by %g", got.Version, worst)
-	} else {
-		t.Logf("Keras %s differs by %.2g at most; model_config has %d bytes", got.Version, worst, got.ConfigBytes)
+	var layers []string
+	for _, l := range m.Network.Layers {
+		layers = append(layers, l.Name)
 	}
-	if m.Network.Size > 200 && got.ConfigBytes <= 64<<10 {
-		t.Errorf("model_config has %d bytes: this no longer tests one above 64 KiB", got.ConfigBytes)
-	}
-	if !slices.Equal(got.Labels, m.Labels) {
-		t.Errorf("labels %q, want %q", got.Labels, m.Labels)
-	}
-	if params, err := m.Network.Params(); err != nil || params != got.Parameters {
-		t.Errorf("%d parameters, want %d (%v)", got.Parameters, params, err)
-	}
-	for i, l := range m.Network.Layers {
-		if i >= len(got.Layers) || got.Layers[i] != l.Name {
-			t.Fatalf("layers %v do not stand in the network's order", got.Layers)
-		}
+	if !slices.Equal(a.Layers, layers) {
+		t.Errorf("layers %q, want %q", a.Layers, layers)
 	}
 }
 
