@@ -126,7 +126,10 @@ func (c *Client) predict(ctx context.Context, run string, b batch, yield func(ru
 }
 
 func (c *Client) startPredict(ctx context.Context, run string, b batch) (api.Task, error) {
-	packs := plan("", b.images)
+	packs, err := plan(b.images, func(path string) string { return path })
+	if err != nil {
+		return api.Task{}, err
+	}
 	if len(packs) != 1 {
 		return api.Task{}, fmt.Errorf("classify %d images: they make %d packs instead of one", len(b.images), len(packs))
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"github.com/cultivar-ml/cultivar/shared/api"
@@ -50,7 +51,7 @@ func (c *Client) Upload(ctx context.Context, root string, m *manifest.Manifest, 
 		name = m.Name
 	}
 	set, err := plain[api.Dataset](ctx, c, func(ctx context.Context) (*http.Response, error) {
-		return c.api.CreateDataset(ctx, api.DatasetCreate{Name: name, Digest: digest(m), Images: len(m.Images), Bytes: t.total})
+		return c.api.CreateDataset(ctx, api.DatasetCreate{Name: name, Digest: manifest.Digest(m.Images), Images: len(m.Images), Bytes: t.total})
 	})
 	if err != nil {
 		return api.Dataset{}, err
@@ -102,12 +103,15 @@ func (t *transfer) round(ctx context.Context, root string, m *manifest.Manifest,
 	if err != nil {
 		return err
 	}
-	list, err := encode(m)
+	packs, err := plan(lacking, func(path string) string { return filepath.Join(root, filepath.FromSlash(path)) })
 	if err != nil {
 		return err
 	}
-	packs := plan(root, lacking)
-	t.state.Bytes = t.state.SentBytes + int64(len(list))
+	var list bytes.Buffer
+	if err := manifest.Encode(&list, m); err != nil {
+		return fmt.Errorf("list the photos: %w", err)
+	}
+	t.state.Bytes = t.state.SentBytes + int64(list.Len())
 	for _, p := range packs {
 		t.state.Bytes += p.size
 	}
@@ -117,8 +121,8 @@ func (t *transfer) round(ctx context.Context, root string, m *manifest.Manifest,
 			return err
 		}
 	}
-	body := content{size: int64(len(list)), open: func(at int64) (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(list[at:])), nil
+	body := content{size: int64(list.Len()), open: func(at int64) (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(list.Bytes()[at:])), nil
 	}}
 	return t.send(ctx, map[string]string{"kind": kindDataset, "dataset": dataset}, body)
 }
