@@ -42,6 +42,16 @@ type Image struct {
 	Pack        string `json:"pack,omitempty"`        // hex name of the pack
 	Offset      int64  `json:"offset,omitempty"`      // bytes from the start of the pack
 	Length      int64  `json:"length,omitempty"`
+	Source      string `json:"-"` // below the scanned folder, as the disk has it; only Scan sets it, see Local
+}
+
+// Local is the image's file relative to the folder that was scanned, with forward slashes: what to open on the machine of
+// the scan. It differs from Path when a folder wraps the classes or when the disk's name is not NFC.
+func (im Image) Local() string {
+	if im.Source != "" {
+		return im.Source
+	}
+	return im.Path
 }
 
 // Side is the part of the split an image belongs to.
