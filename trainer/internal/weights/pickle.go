@@ -1,7 +1,10 @@
 package weights
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"os"
 
 	"github.com/nlpodyssey/gopickle/pytorch"
 	"github.com/nlpodyssey/gopickle/types"
@@ -11,7 +14,8 @@ import (
 
 // ReadPickle reads the float arrays of a PyTorch state dictionary (.pth, either kind of container) under their own
 // names and in PyTorch's layouts. No code of the pickle is executed. Other entries, such as counters, are left out.
-// A hostile file can make it use much memory: call it on files of a known hash.
+// Call it on files of a known hash only: a hostile file can make the library use much memory, and one that is cut
+// short inside its last array is read as if zeros followed.
 func ReadPickle(path string) (arrays network.Weights, err error) {
 	// The library panics on variants it does not know; here that is one more unreadable file.
 	defer func() {
@@ -19,6 +23,9 @@ func ReadPickle(path string) (arrays network.Weights, err error) {
 			arrays, err = nil, fmt.Errorf("read %q as a PyTorch file: %v", path, p)
 		}
 	}()
+	if err := checkStart(path); err != nil {
+		return nil, fmt.Errorf("read %q as a PyTorch file: %w", path, err)
+	}
 	loaded, err := pytorch.Load(path)
 	if err != nil {
 		return nil, fmt.Errorf("read %q as a PyTorch file: %w", path, err)
@@ -59,6 +66,25 @@ func ReadPickle(path string) (arrays network.Weights, err error) {
 		return nil, fmt.Errorf("read %q: it holds no dictionary of weights; save the model's state_dict()", path)
 	}
 	return arrays, nil
+}
+
+// checkStart keeps away what is neither container: the library never returns from an empty file or an empty archive.
+func checkStart(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	start := make([]byte, 4)
+	n, err := io.ReadFull(file, start)
+	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
+		return err
+	}
+	const pickleOpcode = 0x80 // PROTO, the first byte of every pickle since protocol 2
+	if n < len(start) || start[0] != pickleOpcode && string(start) != "PK\x03\x04" {
+		return errors.New("it is no file that torch.save wrote, or it is damaged at its beginning")
+	}
+	return nil
 }
 
 // gather copies the values that a tensor views out of its storage into row-major order: weights converted from
