@@ -2,26 +2,32 @@ package manifest
 
 import "encoding/binary"
 
+const jpegMaxJunk = 64 << 10 // bytes between segments, in all
+
 // jpeg walks the segments (ITU-T T.81, annex B) up to the first scan.
 func (w *window) jpeg() (Header, error) {
 	h := Header{Format: JPEG}
+	junk := 0
 	for off := int64(2); ; {
 		b := w.exactly(off, 2)
 		if b == nil {
 			return h, damaged(sayCut)
 		}
-		if b[0] != 0xff {
-			return h, damaged("its header makes no sense")
-		}
 		marker := b[1]
 		switch {
+		case b[0] != 0xff || marker == 0x00: // decoders skip what is no marker; so do we, within reason
+			if junk++; junk > jpegMaxJunk {
+				return h, damaged("its header makes no sense")
+			}
+			off++
+			continue
 		case marker == 0xff: // fill byte
 			off++
 			continue
 		case marker == 0x01 || marker >= 0xd0 && marker <= 0xd8: // no length follows
 			off += 2
 			continue
-		case marker == 0xd9 || marker == 0x00:
+		case marker == 0xd9:
 			return h, damaged("it has no picture in it")
 		}
 		b = w.exactly(off+2, 2)

@@ -77,7 +77,7 @@ func TestOddFormats(t *testing.T) {
 			continue
 		case im.Format != manifest.Format(kind):
 			t.Errorf("%s: format %s, want %s", path, im.Format, kind)
-		case im.Width*im.Height != 512*384 || im.Size == 0 || len(im.SHA256) != 64:
+		case im.Width*im.Height != 256*192 || im.Size == 0 || len(im.SHA256) != 64:
 			t.Errorf("%s: %+v", path, im)
 		case im.Orientation != orientation[encoding]:
 			t.Errorf("%s: orientation %d, want %d", path, im.Orientation, orientation[encoding])
@@ -99,7 +99,16 @@ func TestOddFormats(t *testing.T) {
 
 // exceptions are the files of the decoder corpus that its library reads and that a dataset does not take, and those it
 // refuses that have a good header here.
-var exceptions = map[string]string{}
+var exceptions = map[string]string{
+	"hopper_rle8.bmp":                "unsupported: run lengths, which no decoder of the trainer reads",
+	"hopper_rle8_grayscale.bmp":      "unsupported: likewise",
+	"hopper_rle8_row_overflow.bmp":   "unsupported: likewise",
+	"rgb32bf-abgr.bmp":               "unsupported: colours in an order that no decoder of the trainer reads",
+	"rgb32bf-rgba.bmp":               "unsupported: likewise",
+	"iss634.webp":                    "unsupported: animated",
+	"png_decompression_dos.png":      "png: what is too large is a text, which nobody here unpacks",
+	"unknown_compression_method.png": "png: what is packed in an unknown way is a colour profile, which nobody here unpacks",
+}
 
 func TestDecoderCorpus(t *testing.T) {
 	folder := realData(t, "decoder-corpus")
