@@ -126,7 +126,7 @@ func (c *Client) predict(ctx context.Context, run string, b batch, yield func(ru
 }
 
 func (c *Client) startPredict(ctx context.Context, run string, b batch) (api.Task, error) {
-	packs, err := plan(b.images, func(path string) string { return path })
+	packs, err := plan(b.images, func(im manifest.Image) string { return im.Path })
 	if err != nil {
 		return api.Task{}, err
 	}

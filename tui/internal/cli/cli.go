@@ -1,0 +1,181 @@
+// Package cli is the command line: one verb for each thing the screens can do, as text for people or as JSON for
+// scripts. It starts the screens when there is a terminal and no verb, and draws none itself.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cultivar-ml/cultivar/shared/client"
+	"github.com/cultivar-ml/cultivar/shared/safe"
+	"github.com/cultivar-ml/cultivar/tui/internal/local"
+)
+
+// Program is what the command line works with.
+type Program struct {
+	Out, Err    io.Writer
+	Terminal    bool // input and output are a terminal: the screens can be shown
+	ErrTerminal bool // Err is a terminal: progress may be redrawn in place
+	Now         func() time.Time
+	// Screens shows the terminal program on a folder, which may be empty.
+	Screens func(ctx context.Context, s Start) error
+}
+
+// Start is how the screens are started.
+type Start struct {
+	Connect func(context.Context) (*client.Client, error)
+	Folder  string
+	NoColor bool
+	ASCII   bool
+}
+
+// command is one run of the program: its surroundings and what all verbs share.
+type command struct {
+	*Program
+	server string
+	json   bool
+	quiet  bool
+	ascii  bool
+}
+
+// New returns the root command.
+func New(p *Program) *cobra.Command {
+	c := &command{Program: p}
+	root := &cobra.Command{
+		Use:   "cultivar [FOLDER]",
+		Short: "Grow your own image classifier from folders of photos",
+		Long: "Grow your own image classifier from folders of photos: one folder per class.\n" +
+			"Without a verb, in a terminal, the screens open. Training goes on when you leave.",
+		Example: "cultivar ~/photos/flowers\ncultivar check ~/photos/flowers\ncultivar train ~/photos/flowers --preset quick",
+		Args:    usage(cobra.MaximumNArgs(1)),
+		RunE:    c.screens,
+	}
+	root.SetOut(p.Out)
+	root.SetErr(p.Err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageOf(cmd, err) })
+	flags := root.PersistentFlags()
+	flags.StringVar(&c.server, "server", "", "address of the server: https://host, http://127.0.0.1:8080 or unix:///path (default: $CULTIVAR_SERVER, else one on this machine)")
+	flags.BoolVarP(&c.quiet, "quiet", "q", false, "no progress, only results")
+	root.Flags().BoolVar(&c.ascii, "ascii", os.Getenv("TERM") == "dumb", "draw with plain ASCII characters")
+	root.AddGroup(&cobra.Group{ID: "data", Title: "your photos"}, &cobra.Group{ID: "run", Title: "trainings"}, &cobra.Group{ID: "model", Title: "models"})
+	c.add(root, "data", c.checkVerb(), c.sampleVerb(), c.datasetsVerb())
+	c.add(root, "run", c.trainVerb(), c.runsVerb(), c.watchVerb(), c.stopVerb(), c.cancelVerb(), c.retryVerb())
+	c.add(root, "model", c.resultsVerb(), c.downloadVerb(), c.predictVerb(), c.basesVerb())
+	root.AddCommand(exitCodesTopic())
+	root.CompletionOptions.HiddenDefaultCmd = false
+	return root
+}
+
+// add puts verbs into a group of the help and gives each --json.
+func (c *command) add(root *cobra.Command, group string, verbs ...*cobra.Command) {
+	for _, v := range verbs {
+		v.GroupID = group
+		if v.Annotations[noJSON] == "" {
+			v.Flags().BoolVar(&c.json, "json", false, "print JSON, for scripts")
+		}
+		root.AddCommand(v)
+	}
+}
+
+// noJSON marks verbs whose output is no data.
+const noJSON = "no-json"
+
+// screens opens the terminal program, or says why not.
+func (c *command) screens(cmd *cobra.Command, args []string) error {
+	var folder string
+	if len(args) == 1 {
+		folder = args[0]
+		if info, err := os.Stat(folder); err != nil || !info.IsDir() {
+			return usageOf(cmd, unknownVerb(cmd, folder))
+		}
+	}
+	if !c.Terminal {
+		return usageOf(cmd, fmt.Errorf("the screens need a terminal; in scripts use a verb, such as `cultivar train %s`", shown(folder, "FOLDER")))
+	}
+	return c.Screens(cmd.Context(), Start{Connect: c.connect, Folder: folder, NoColor: os.Getenv("NO_COLOR") != "", ASCII: c.ascii})
+}
+
+func unknownVerb(cmd *cobra.Command, word string) error {
+	text := fmt.Sprintf("%s is neither a verb nor a folder", shown(word, ""))
+	if near := cmd.SuggestionsFor(word); len(near) > 0 {
+		text += "; did you mean `cultivar " + strings.Join(near, "` or `cultivar ") + "`?"
+	}
+	return fmt.Errorf("%s", text)
+}
+
+// connect reaches the configured server, else the one on this machine, which it starts if need be.
+func (c *command) connect(ctx context.Context) (*client.Client, error) {
+	o := client.Options{Server: c.server, Token: os.Getenv("CULTIVAR_TOKEN")}
+	if o.Server == "" {
+		o.Server = os.Getenv("CULTIVAR_SERVER")
+	}
+	if o.Server == "" {
+		var err error
+		if o, err = local.Connect(ctx, local.Options{}); err != nil {
+			return nil, unreachable{err}
+		}
+	}
+	return client.New(o)
+}
+
+// unreachable marks errors of reaching the server on this machine.
+type unreachable struct{ error }
+
+func (u unreachable) Unwrap() []error { return []error{u.error, client.ErrUnreachable} }
+
+// say prints a line of results.
+func (c *command) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(c.Out, format+"\n", args...)
+}
+
+// note prints a line that is not a result, and nothing with --quiet.
+func (c *command) note(format string, args ...any) {
+	if !c.quiet {
+		_, _ = fmt.Fprintf(c.Err, format+"\n", args...)
+	}
+}
+
+// emit prints a value as one line of JSON.
+func (c *command) emit(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write JSON: %w", err)
+	}
+	if _, err := fmt.Fprintf(c.Out, "%s\n", b); err != nil {
+		return fmt.Errorf("write JSON: %w", err)
+	}
+	return nil
+}
+
+// shown makes a name from outside fit for the terminal; empty becomes instead.
+func shown(name, instead string) string {
+	if name == "" {
+		return instead
+	}
+	return safe.Text(name).String()
+}
+
+// cacheFile is where hashes of photos are remembered, so that the next scan of a folder is quick; empty: nowhere.
+func cacheFile(folder string) string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	abs, err := filepath.Abs(folder)
+	if err != nil {
+		return ""
+	}
+	dir = filepath.Join(dir, "cultivar", "scans")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return ""
+	}
+	return filepath.Join(dir, short(abs)+".cache")
+}

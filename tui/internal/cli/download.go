@@ -1,0 +1,290 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cultivar-ml/cultivar/shared/api"
+	"github.com/cultivar-ml/cultivar/shared/client"
+	"github.com/cultivar-ml/cultivar/shared/runspec"
+)
+
+// downloadOptions say which files of a run to fetch and where they go.
+type downloadOptions struct {
+	name   string // of one artifact
+	format string // of a model
+	all    bool
+	output string // a folder, a file, or - for standard output
+	force  bool   // replace what is there
+}
+
+const (
+	formatLabels = "labels" // as the trainer calls labels.txt
+	maxName      = 80       // bytes of a file name's stem
+)
+
+func (c *command) downloadVerb() *cobra.Command {
+	var o downloadOptions
+	cmd := &cobra.Command{
+		Use: "download RUN [FILE]", Short: "Take a finished model home",
+		Long: "Take a finished model home: the model files and the labels, or one file by its name or format.\n" +
+			"A download that was cut goes on where it was. Files are never replaced unless --force is given.",
+		Example: "cultivar download latest\ncultivar download 14 --format h5 --output ~/models\ncultivar download 14 labels.txt -o -",
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.format, "format", "", "only the model of this format, such as h5 or savedmodel")
+	flags.BoolVar(&o.all, "all", false, "every file of the run, evaluation and split too")
+	flags.StringVarP(&o.output, "output", "o", ".", "folder or file to write to; - is standard output")
+	flags.BoolVar(&o.force, "force", false, "replace files of the same name")
+	cmd.MarkFlagsMutuallyExclusive("format", "all")
+	return c.onRun(cmd, cobra.RangeArgs(1, 2), func(ctx context.Context, cl *client.Client, run api.Run, rest []string) error {
+		if len(rest) == 1 {
+			o.name = rest[0]
+		}
+		if err := succeeded(run); err != nil {
+			return err
+		}
+		if o.output == "-" {
+			return c.pipe(ctx, cl, run, o)
+		}
+		files, err := c.takeHome(ctx, cl, run, o)
+		if err == nil && c.json {
+			err = c.emit(struct {
+				Run   string   `json:"run"`
+				Files []string `json:"files"`
+			}{run.Id, files})
+		}
+		return err
+	})
+}
+
+// choose picks artifacts of a run.
+func choose(all []runspec.Artifact, run api.Run, o downloadOptions) ([]runspec.Artifact, error) {
+	var out []runspec.Artifact
+	var names []string
+	for _, a := range all {
+		names = append(names, a.Name)
+		wanted := o.all || a.Name == o.name
+		if o.name == "" && !o.all {
+			isModel := a.Agreement != nil || a.Accuracy != nil || a.Format == "h5" || a.Format == "savedmodel"
+			wanted = isModel && (o.format == "" || a.Format == o.format) || o.format == "" && a.Format == formatLabels
+		}
+		if wanted {
+			out = append(out, a)
+		}
+	}
+	if len(out) == 0 {
+		what := "model files"
+		switch {
+		case o.name != "":
+			what = "file " + shown(o.name, "")
+		case o.format != "":
+			what = "model of format " + shown(o.format, "")
+		}
+		return nil, api.Errorf(api.CodeNotFound, "Run #%d has no %s. It has: %s.", run.Number, what, shown(strings.Join(names, ", "), "nothing"))
+	}
+	return out, nil
+}
+
+// pipe writes one file to standard output.
+func (c *command) pipe(ctx context.Context, cl *client.Client, run api.Run, o downloadOptions) error {
+	all, err := cl.Artifacts(ctx, run.Id)
+	if err != nil {
+		return err
+	}
+	chosen, err := choose(all, run, o)
+	if err != nil {
+		return err
+	}
+	if len(chosen) > 1 && o.name == "" && o.format == "" {
+		for _, a := range chosen { // the model rather than its labels
+			if a.Format != formatLabels {
+				chosen = []runspec.Artifact{a}
+				break
+			}
+		}
+	}
+	r, err := cl.OpenArtifact(ctx, run.Id, chosen[0].Name)
+	if err != nil {
+		return err
+	}
+	sum := sha256.New()
+	_, err = io.Copy(io.MultiWriter(c.Out, sum), r)
+	if err = errors.Join(err, r.Close()); err != nil {
+		return fmt.Errorf("write %s to standard output: %w", chosen[0].Name, err)
+	}
+	if hex.EncodeToString(sum.Sum(nil)) != chosen[0].SHA256 {
+		return fmt.Errorf("%s arrived altered: do not use what was written", chosen[0].Name)
+	}
+	return nil
+}
+
+// takeHome downloads files of a run and returns their paths.
+func (c *command) takeHome(ctx context.Context, cl *client.Client, run api.Run, o downloadOptions) ([]string, error) {
+	all, err := cl.Artifacts(ctx, run.Id)
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := choose(all, run, o)
+	if err != nil {
+		return nil, err
+	}
+	paths, err := places(chosen, run, o)
+	if err != nil {
+		return nil, err
+	}
+	for i, a := range chosen {
+		if err := c.fetch(ctx, cl, run.Id, a, paths[i]); err != nil {
+			return nil, err
+		}
+	}
+	return paths, nil
+}
+
+func (c *command) fetch(ctx context.Context, cl *client.Client, run string, a runspec.Artifact, path string) error {
+	if same(path, a) {
+		if !c.json {
+			c.say("%s is here already.", shown(path, ""))
+		}
+		return nil
+	}
+	m := &meter{c: c}
+	err := cl.Download(ctx, run, a, path, func(done, total int64) {
+		m.set("downloading "+shown(filepath.Base(path), ""), done, total, fmt.Sprintf("%s of %s", size(done), size(total)))
+	})
+	m.end()
+	if err != nil {
+		return err
+	}
+	if !c.json {
+		c.say("Saved %s (%s)%s", shown(path, ""), size(a.Bytes), modelNote(a))
+	}
+	return nil
+}
+
+// modelNote says how a model file compares with the trained model.
+func modelNote(a runspec.Artifact) string {
+	switch {
+	case a.Accuracy != nil && a.MsPerImage != nil:
+		return fmt.Sprintf(", accuracy %s, %.1f ms a photo", percent(float64(*a.Accuracy)), float64(*a.MsPerImage))
+	case a.Accuracy != nil:
+		return ", accuracy " + percent(float64(*a.Accuracy))
+	}
+	return ""
+}
+
+// places decides where artifacts go. Files that are there stay, unless they are the very same or force is set: then all
+// get the same number after their names.
+func places(chosen []runspec.Artifact, run api.Run, o downloadOptions) ([]string, error) {
+	info, err := os.Stat(o.output)
+	isDir := err == nil && info.IsDir()
+	if !isDir && (len(chosen) > 1 || strings.HasSuffix(o.output, string(filepath.Separator))) {
+		return nil, fmt.Errorf("%s is no folder, and %s to be written: make it first", shown(o.output, ""), count(len(chosen), "file is", "files are"))
+	}
+	if !isDir {
+		if err == nil && !o.force && !same(o.output, chosen[0]) {
+			return nil, fmt.Errorf("%s exists: give another name, or --force to replace it", shown(o.output, ""))
+		}
+		return []string{o.output}, nil
+	}
+	stem := fileStem(run)
+	for n := 1; ; n++ {
+		paths := make([]string, len(chosen))
+		free := true
+		for i, a := range chosen {
+			name := stem
+			if n > 1 {
+				name += fmt.Sprintf("-%d", n)
+			}
+			paths[i] = filepath.Join(o.output, fileName(name, a))
+			if _, err := os.Lstat(paths[i]); err == nil && !o.force && !same(paths[i], a) {
+				free = false
+			}
+		}
+		if free {
+			return paths, nil
+		}
+	}
+}
+
+// same tells whether a file is this very artifact.
+func same(path string, a runspec.Artifact) bool {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() != a.Bytes {
+		return false
+	}
+	f, err := os.Open(path) //nolint:gosec // a file the user is about to write
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return false
+	}
+	return hex.EncodeToString(sum.Sum(nil)) == a.SHA256
+}
+
+// fileName calls an artifact after its run: flowers.h5, flowers-labels.txt.
+func fileName(stem string, a runspec.Artifact) string {
+	name := clean(a.Name)
+	if rest, ok := strings.CutPrefix(name, "model."); ok {
+		return stem + "." + rest
+	}
+	return stem + "-" + name
+}
+
+// fileStem is a run's name as the beginning of a file name.
+func fileStem(run api.Run) string {
+	for _, name := range []string{run.Name, run.DatasetName} {
+		if s := clean(name); s != "" {
+			return s
+		}
+	}
+	return fmt.Sprintf("run-%d", run.Number)
+}
+
+// clean keeps letters, digits, dots, dashes and underscores, which every file system and shell takes.
+func clean(name string) string {
+	var b strings.Builder
+	for _, r := range name {
+		switch {
+		case unicode.IsLetter(r), unicode.IsDigit(r), unicode.Is(unicode.M, r), r == '.', r == '_':
+			b.WriteRune(r)
+		default:
+			if s := b.String(); s != "" && !strings.HasSuffix(s, "-") {
+				b.WriteByte('-')
+			}
+		}
+		if b.Len() >= maxName {
+			break
+		}
+	}
+	return strings.Trim(b.String(), ".-_")
+}
+
+// writable refuses an output folder early: hours of training should not end with "no such folder".
+func writable(dir string, unused bool) error {
+	if unused {
+		return nil
+	}
+	info, err := os.Stat(dir)
+	if err != nil || !info.IsDir() {
+		return fmt.Errorf("%s is no folder to write the model files into: make it first, or give another with --output", shown(dir, ""))
+	}
+	f, err := os.CreateTemp(dir, ".cultivar-*")
+	if err != nil {
+		return fmt.Errorf("the model files cannot be written into %s (%w): give another folder with --output", shown(dir, ""), err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}

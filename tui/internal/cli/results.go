@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cultivar-ml/cultivar/shared/api"
+	"github.com/cultivar-ml/cultivar/shared/client"
+	"github.com/cultivar-ml/cultivar/shared/runspec"
+)
+
+const (
+	maxEvaluation = 256 << 20 // of evaluation.json: 1,000 classes and every mistake stay below
+	maxMatrix     = 12        // classes of a matrix that fits a terminal of 80 columns
+	shownPairs    = 10
+	shownMistakes = 10
+)
+
+// evaluation is the artifact evaluation.json.
+type evaluation struct {
+	runspec.Evaluation
+	Labels  []string `json:"labels"`
+	Classes []struct {
+		Class     string        `json:"class"`
+		Images    int           `json:"images"`
+		Precision runspec.Float `json:"precision"`
+		Recall    runspec.Float `json:"recall"`
+		F1        runspec.Float `json:"f1"`
+	} `json:"classes"`
+	Confusion []struct {
+		Actual    int `json:"actual"`
+		Predicted int `json:"predicted"`
+		Count     int `json:"count"`
+	} `json:"confusion"`
+}
+
+func (c *command) resultsVerb() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "results RUN", Short: "See how good a model is and where it errs",
+		Example: "cultivar results latest\ncultivar results 14 --json",
+	}
+	return c.onRun(cmd, cobra.ExactArgs(1), func(ctx context.Context, cl *client.Client, run api.Run, _ []string) error {
+		if err := succeeded(run); err != nil {
+			return err
+		}
+		raw, err := readArtifact(ctx, cl, run.Id, runspec.EvaluationFile)
+		if err != nil {
+			return err
+		}
+		if c.json {
+			return c.emit(struct {
+				Run        api.Run         `json:"run"`
+				Evaluation json.RawMessage `json:"evaluation"`
+			}{run, raw})
+		}
+		var e evaluation
+		if err := json.Unmarshal(raw, &e); err != nil {
+			return fmt.Errorf("read the evaluation of run #%d: %w", run.Number, err)
+		}
+		c.evaluation(run, e)
+		return nil
+	})
+}
+
+// succeeded refuses a run that has no model.
+func succeeded(run api.Run) error {
+	switch {
+	case run.State == api.StateSucceeded:
+		return nil
+	case client.Terminal(run.State):
+		reason := ""
+		if run.Reason != nil {
+			reason = ": " + shown(*run.Reason, "")
+		}
+		return codedError{fmt.Errorf("run #%d %s%s, so it has no model; `cultivar retry %d` trains again", run.Number, run.State, reason, run.Number), exitTraining}
+	}
+	return fmt.Errorf("run #%d is %s and has no model yet; `cultivar watch %d` waits for it", run.Number, run.State, run.Number)
+}
+
+func readArtifact(ctx context.Context, cl *client.Client, run, name string) ([]byte, error) {
+	r, err := cl.OpenArtifact(ctx, run, name)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(r, maxEvaluation))
+	if cerr := r.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return b, nil
+}
+
+func (c *command) evaluation(run api.Run, e evaluation) {
+	side := "test"
+	if e.Split != "test" {
+		side = "validation"
+	}
+	c.say("Run #%d, %s: %s accuracy %s on %s", run.Number, shown(run.Name, "unnamed"), side, percent(float64(e.Accuracy)), count(e.Images, "photo", "photos"))
+	c.say("%s", inWords(float64(e.Accuracy), e.Images, len(e.Labels)))
+	c.say("Right answer among the first three: %s. Calibration error: %s.", percent(float64(e.Top3)), percent(float64(e.ECE)))
+	t := newTable("class", ">photos", ">found", ">right when said", ">F1")
+	for _, cl := range e.Classes {
+		t.row(shown(cl.Class, ""), strconv.Itoa(cl.Images), percent(float64(cl.Recall)), percent(float64(cl.Precision)), fmt.Sprintf("%.2f", float64(cl.F1)))
+	}
+	c.say("\n%s", t)
+	if len(e.Labels) <= maxMatrix {
+		c.say("\nRows: what it is. Columns: what the model said.\n%s", matrix(e))
+	}
+	if len(e.Confused) > 0 {
+		c.say("\nMost often confused:")
+		for _, p := range e.Confused[:min(shownPairs, len(e.Confused))] {
+			c.say("  %s taken for %s, %s", shown(p.Actual, ""), shown(p.Predicted, ""), count(p.Count, "time", "times"))
+		}
+	}
+	if len(e.Worst) > 0 {
+		c.say("\nSurest mistakes (look whether they lie in the right folder):")
+		for _, w := range e.Worst[:min(shownMistakes, len(e.Worst))] {
+			c.say("  %s is %s, the model said %s (%s)", shown(w.Path, ""), shown(w.Actual, ""), shown(w.Predicted, ""), percent(float64(w.Confidence)))
+		}
+	}
+}
+
+// matrix draws the confusion matrix; zeros are dots, so that mistakes stand out.
+func matrix(e evaluation) *table {
+	heads := []string{""}
+	cells := make([][]string, len(e.Labels))
+	for i, label := range e.Labels {
+		heads = append(heads, ">"+shown(label, ""))
+		cells[i] = make([]string, len(e.Labels)+1)
+		cells[i][0] = shown(label, "")
+		for j := range e.Labels {
+			cells[i][j+1] = "·"
+		}
+	}
+	for _, cell := range e.Confusion {
+		if cell.Actual < len(cells) && cell.Predicted < len(cells) && cell.Actual >= 0 && cell.Predicted >= 0 {
+			cells[cell.Actual][cell.Predicted+1] = strconv.Itoa(cell.Count)
+		}
+	}
+	t := newTable(heads...)
+	t.rows = cells
+	return t
+}
