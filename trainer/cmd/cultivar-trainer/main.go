@@ -1,0 +1,73 @@
+// Command cultivar-trainer trains, evaluates and runs image classifiers. The server starts one process of it for each
+// attempt of a task; it is as useful by hand on a finished model.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cultivar-ml/cultivar/shared/safe"
+	"github.com/cultivar-ml/cultivar/shared/version"
+	"github.com/cultivar-ml/cultivar/trainer/internal/attempt"
+	"github.com/cultivar-ml/cultivar/trainer/internal/bases"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:]))
+}
+
+// run returns the process' exit code.
+func run(args []string) int {
+	quietTensorFlow()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	terminate := make(chan os.Signal, 1)
+	signal.Notify(terminate, syscall.SIGTERM, syscall.SIGINT)
+	go func() {
+		<-terminate
+		cancel(attempt.ErrInterrupted)
+		signal.Stop(terminate) // a second one ends the process at once
+	}()
+	root := command()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cultivar-trainer:", safe.Text(err.Error()))
+	}
+	var usage usageError
+	if errors.As(err, &usage) {
+		return 2
+	}
+	return attempt.ExitCode(err)
+}
+
+// usageError is a command line that is not understood.
+type usageError struct{ error }
+
+// quietTensorFlow keeps TensorFlow's remarks about the processor off the screen. It reads the variable when it first
+// logs, which is after this.
+func quietTensorFlow() {
+	const variable = "TF_CPP_MIN_LOG_LEVEL"
+	if _, set := os.LookupEnv(variable); !set {
+		_ = os.Setenv(variable, "2") // fails only for names that are none
+	}
+}
+
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "cultivar-trainer",
+		Short:         "Train, evaluate and run image classifiers",
+		Version:       version.String(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(trainCommand(), evaluateCommand(), predictCommand(), bases.Command())
+	return root
+}

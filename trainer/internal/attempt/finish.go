@@ -1,0 +1,249 @@
+package attempt
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/cultivar-ml/cultivar/shared/manifest"
+	"github.com/cultivar-ml/cultivar/shared/runspec"
+	"github.com/cultivar-ml/cultivar/trainer/internal/data"
+	"github.com/cultivar-ml/cultivar/trainer/internal/durable"
+	"github.com/cultivar-ml/cultivar/trainer/internal/evaluate"
+	"github.com/cultivar-ml/cultivar/trainer/internal/export"
+	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
+	"github.com/cultivar-ml/cultivar/trainer/internal/graph"
+	"github.com/cultivar-ml/cultivar/trainer/internal/network"
+	"github.com/cultivar-ml/cultivar/trainer/internal/tf"
+)
+
+const (
+	checkImages = 100  // held-out images that every export is compared on
+	tolerance   = 1e-4 // of probabilities
+	lostPoint   = 0.01 // from which loss of accuracy on an export is warned of
+)
+
+func previousCheckpoints(dir string) string { return filepath.Join(dir, runspec.CheckpointDir) }
+
+// held is the side that the model is judged by: test if there is one.
+func (t *training) held() (manifest.Side, string, []fit.Sample) {
+	if s := t.samples(manifest.Test); len(s) > 0 {
+		return manifest.Test, "test", s
+	}
+	return manifest.Validation, "validation", t.samples(manifest.Validation)
+}
+
+// evaluateHead judges the head on images it has not learned from.
+func (a *Attempt) evaluateHead(t *training) error {
+	side, name, samples := t.held()
+	progress := a.phase(runspec.PhaseEvaluate, len(samples))
+	row := make([]float32, t.set.Dim())
+	answers := make([]evaluate.Answer, len(samples))
+	for i, s := range samples {
+		if err := t.set.Read(s.Row, row); err != nil {
+			return err
+		}
+		item := t.items[t.wants[s.Row].Item]
+		answers[i] = evaluate.Answer{Path: item.Path, SHA256: item.Hash.String(), Class: item.Class, Probabilities: t.head.Probabilities(row)}
+		progress(i+1, len(samples))
+	}
+	report := evaluate.Of(name, t.labels, answers)
+	a.journal.Add(runspec.TypeEvaluation, report.Evaluation)
+	if side == manifest.Test {
+		a.result.TestAccuracy = &report.Accuracy
+	}
+	return a.keepReport(report)
+}
+
+// keep writes a file that is no model into the artifacts and records it.
+func (a *Attempt) keep(name, format string, write func(io.Writer) error) error {
+	hash := sha256.New()
+	path := filepath.Join(a.path(runspec.ArtifactsDir), name)
+	if err := durable.Write(path, func(w io.Writer) error { return write(io.MultiWriter(w, hash)) }); err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("keep %s: %w", name, err)
+	}
+	a.artifact(runspec.Artifact{Name: name, Format: format, Bytes: info.Size(), SHA256: hex.EncodeToString(hash.Sum(nil))})
+	return nil
+}
+
+func (a *Attempt) artifact(r runspec.Artifact) {
+	a.artifacts = append(a.artifacts, r)
+	a.journal.Add(runspec.TypeArtifact, r)
+}
+
+// model is the base with the trained head.
+func (t *training) model() (network.Model, error) {
+	dropout := 0.0
+	if t.recipe.Head == fit.Dense {
+		dropout = t.recipe.Dropout
+	}
+	net, err := t.base.WithHead(len(t.labels), float32(dropout))
+	if err != nil {
+		return network.Model{}, fmt.Errorf("put the head on the base: %w", err)
+	}
+	weights := make(network.Weights, len(t.weights)+2)
+	for name, array := range t.weights {
+		weights[name] = array
+	}
+	weights[network.PredictionsName+"/kernel"] = network.Tensor{Shape: []int{net.FeatureDim, len(t.labels)}, Data: t.head.Kernel}
+	weights[network.PredictionsName+"/bias"] = network.Tensor{Shape: []int{len(t.labels)}, Data: t.head.Bias}
+	if err := net.Validate(weights); err != nil {
+		return network.Model{}, fmt.Errorf("put the head on the base: %w", err)
+	}
+	return network.Model{Network: net, Weights: weights, Labels: t.labels}, nil
+}
+
+// export writes the files that people take home and proves them.
+func (a *Attempt) export(ctx context.Context, t *training) error {
+	progress := a.phase(runspec.PhaseExport, len(t.recipe.Exports)+2)
+	err := a.keep(runspec.SplitFile, "split", func(w io.Writer) error { return manifest.EncodeSplit(w, t.images, t.sides) })
+	if err != nil {
+		return err
+	}
+	progress(1, len(t.recipe.Exports)+2)
+	dir := a.path(runspec.ArtifactsDir)
+	names, err := export.WriteLabels(dir, t.labels)
+	if err != nil {
+		return err
+	}
+	a.artifact(runspec.Artifact{Name: names.Name, Format: string(names.Format), Bytes: names.Bytes, SHA256: names.SHA256, Note: names.Note})
+	progress(2, len(t.recipe.Exports)+2)
+	model, err := t.model()
+	if err != nil {
+		return err
+	}
+	sample, classes, err := a.sample(t, model)
+	if err != nil {
+		return err
+	}
+	for i, name := range t.recipe.Exports {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := a.exportOne(name, t, model, sample, classes); err != nil {
+			return err
+		}
+		progress(i+3, len(t.recipe.Exports)+2)
+	}
+	return nil
+}
+
+func (a *Attempt) exportOne(name string, t *training, model network.Model, sample export.Sample, classes []int) error {
+	format, err := export.ParseFormat(name)
+	if err != nil {
+		return fail(runspec.ExitBadSpec, "%v", err)
+	}
+	dir := a.path(runspec.ArtifactsDir)
+	written, err := export.Write(dir, format, model, export.Options{Crop: t.key.Fit == data.Crop})
+	if err != nil {
+		return err
+	}
+	check, err := export.Check(dir, written, sample)
+	if err != nil {
+		return err
+	}
+	if written.Path != written.Name { // unpacked only to be checked
+		if err := os.RemoveAll(filepath.Join(dir, written.Path)); err != nil {
+			return fmt.Errorf("tidy up after the check of %s: %w", written.Name, err)
+		}
+	}
+	trained, exported := accuracy(sample.Probabilities, classes), accuracy(check.Probabilities, classes)
+	switch {
+	case trained-exported > lostPoint:
+		a.journal.Log("warning", fmt.Sprintf("%s is right on %.1f %% of %d held-out images where the trained model is on %.1f %%; prefer another format.",
+			written.Name, 100*exported, check.Images, 100*trained))
+	case check.MaxDifference > tolerance:
+		a.journal.Log("warning", fmt.Sprintf("%s answers up to %.1e differently from the trained model; prefer another format.", written.Name, check.MaxDifference))
+	}
+	agreement, right, ms := runspec.Float(check.Top1), runspec.Float(exported), runspec.Float(check.MsPerImage)
+	a.artifact(runspec.Artifact{Name: written.Name, Format: string(written.Format), Bytes: written.Bytes, SHA256: written.SHA256,
+		Accuracy: &right, Agreement: &agreement, MsPerImage: &ms, Note: written.Note})
+	return nil
+}
+
+func accuracy(probabilities []float32, classes []int) float64 {
+	width, right := len(probabilities)/max(1, len(classes)), 0
+	for i, class := range classes {
+		row := probabilities[i*width : (i+1)*width]
+		best := 0
+		for c, p := range row {
+			if p > row[best] {
+				best = c
+			}
+		}
+		if best == class {
+			right++
+		}
+	}
+	return float64(right) / float64(max(1, len(classes)))
+}
+
+// sample prepares held-out images for the check of exports, with the trained model's own answers.
+func (a *Attempt) sample(t *training, model network.Model) (export.Sample, []int, error) {
+	_, _, held := t.held()
+	held = held[:min(len(held), checkImages)]
+	renderer := data.Renderer{Size: model.Network.Size, Fit: t.key.Fit}
+	var huge sync.Mutex
+	decoder, err := data.NewDecoder(&huge)
+	if err != nil {
+		return export.Sample{}, nil, err
+	}
+	defer decoder.Close()
+	s := export.Sample{Labels: t.labels, Images: make([]float32, len(held)*renderer.Values())}
+	classes := make([]int, len(held))
+	for i, h := range held {
+		item := t.items[t.wants[h.Row].Item]
+		file, err := item.Read(a.spec.Paths.Packs)
+		if err != nil {
+			return s, nil, fmt.Errorf("prepare the check of exports: %w", err)
+		}
+		pixels, err := decoder.Decode(file, data.Need(0, renderer.Size))
+		if err != nil {
+			return s, nil, fmt.Errorf("prepare the check of exports: %q: %w", item.Path, err)
+		}
+		renderer.Render(s.Images[i*renderer.Values():(i+1)*renderer.Values()], pixels, data.Plain())
+		s.Encoded = append(s.Encoded, file)
+		classes[i] = item.Class
+	}
+	s.Probabilities, err = answers(model, s.Images)
+	return s, classes, err
+}
+
+// answers runs a model on prepared images [n,size,size,3].
+func answers(model network.Model, images []float32) ([]float32, error) {
+	frozen, err := graph.NewFrozen(model.Network, model.Weights, []string{network.ProbabilitiesName}, graph.Options{Threads: 1})
+	if err != nil {
+		return nil, err
+	}
+	defer frozen.Close()
+	const batch = 8
+	size := model.Network.Size
+	each := size * size * 3
+	var all []float32
+	for len(images) > 0 {
+		n := min(len(images), batch*each)
+		tensor, err := tf.FromFloats([]int{n / each, size, size, 3}, images[:n])
+		if err != nil {
+			return nil, err
+		}
+		out, err := frozen.Run(tensor)
+		if err != nil {
+			return nil, err
+		}
+		part, err := tf.Floats(out[0], nil)
+		if err != nil {
+			return nil, err
+		}
+		all, images = append(all, part...), images[n:]
+	}
+	return all, nil
+}

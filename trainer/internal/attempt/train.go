@@ -1,0 +1,313 @@
+package attempt
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cultivar-ml/cultivar/shared/manifest"
+	"github.com/cultivar-ml/cultivar/shared/runspec"
+	"github.com/cultivar-ml/cultivar/shared/safe"
+	"github.com/cultivar-ml/cultivar/trainer/internal/bases"
+	"github.com/cultivar-ml/cultivar/trainer/internal/checkpoint"
+	"github.com/cultivar-ml/cultivar/trainer/internal/data"
+	"github.com/cultivar-ml/cultivar/trainer/internal/features"
+	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
+	"github.com/cultivar-ml/cultivar/trainer/internal/network"
+)
+
+// errStopped ends the feature pass when the user wants to finish now.
+var errStopped = errors.New("told to finish now")
+
+// training is what the phases of a train task hand on.
+type training struct {
+	dataset
+	recipe  runspec.Recipe // resolved as far as the phases have come
+	base    network.Network
+	weights network.Weights
+	key     features.Key
+	wants   []features.Want
+	set     *features.Set
+	head    fit.Head
+}
+
+func (a *Attempt) train(ctx context.Context) error {
+	t, err := a.prepare()
+	if err != nil {
+		return err
+	}
+	if err := a.computeFeatures(ctx, t); err != nil {
+		return err
+	}
+	defer t.set.Close()
+	if err := a.trainHead(ctx, t); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err := a.evaluateHead(t); err != nil {
+		return err
+	}
+	return a.export(ctx, t)
+}
+
+// prepare reads the dataset and the base, and decides which image is for what.
+func (a *Attempt) prepare() (*training, error) {
+	a.journal.Add(runspec.TypePhase, runspec.Phase{Phase: runspec.PhasePrepare})
+	d, notes, err := openDataset(a.spec.Dataset)
+	if err != nil {
+		return nil, err
+	}
+	t := &training{dataset: d, recipe: a.spec.Recipe}
+	split := manifest.SplitOptions{Seed: t.recipe.Seed, Validation: t.recipe.Validation, Test: t.recipe.Test}
+	sides, more := manifest.Split(t.images, split)
+	t.sides = sides
+	for _, note := range slices.Concat(notes, more) {
+		a.journal.Log("info", note)
+	}
+	if err := a.loadBase(t); err != nil {
+		return nil, err
+	}
+	t.wants = t.rows()
+	return t, nil
+}
+
+// loadBase resolves base and image size.
+func (a *Attempt) loadBase(t *training) error {
+	if t.recipe.Base == "" {
+		catalog, err := bases.Open(a.spec.Paths.Bases)
+		if err != nil {
+			return fail(runspec.ExitNoBase, "%v", err)
+		}
+		if len(catalog.Entries) == 0 {
+			return fail(runspec.ExitNoBase, "no base model is installed; add one with: cultivar-trainer bases add")
+		}
+		t.recipe.Base = catalog.Entries[0].Name
+	}
+	net, weights, entry, err := bases.Load(a.spec.Paths.Bases, t.recipe.Base)
+	if err != nil {
+		return fail(runspec.ExitNoBase, "%v", err)
+	}
+	if t.recipe.ImageSize == 0 {
+		t.recipe.ImageSize = net.Size
+	}
+	if err := checkSize(net, t.recipe.ImageSize); err != nil {
+		return err
+	}
+	net.Size = t.recipe.ImageSize
+	t.base, t.weights = net, weights
+	t.key = features.NewKey(entry.SHA256, net.Features, net.FeatureDim, net.Size, data.Fit(t.recipe.Preprocessing))
+	return nil
+}
+
+// paddedStep is what the size of an image must be a multiple of where a network pads by itself: five halvings must
+// come out even, as its paddings are made for that.
+const paddedStep = 32
+
+func checkSize(net network.Network, size int) error {
+	if size == net.Size || size%paddedStep == 0 {
+		return nil
+	}
+	padded := slices.ContainsFunc(net.Layers, func(l network.Layer) bool { return l.Kind == network.ZeroPadding2D })
+	if !padded {
+		return nil
+	}
+	return fail(runspec.ExitBadSpec, "the image size %d does not suit the base model %s; choose a multiple of %d, such as %d",
+		size, net.Name, paddedStep, max(3, size/paddedStep)*paddedStep)
+}
+
+// rows lists what features are needed: all views of what is learned from, the plain view of the rest. The order is
+// that of the contents' hashes, so that any first part of it has images of all classes.
+func (t *training) rows() []features.Want {
+	order := make([]int, len(t.items))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return slices.Compare(t.items[i].Hash[:], t.items[j].Hash[:]) })
+	var wants []features.Want
+	for _, i := range order {
+		views := 1
+		if t.sides[i] == manifest.Train {
+			views = t.recipe.Views
+		}
+		for v := range views {
+			wants = append(wants, features.Want{Item: i, View: v})
+		}
+	}
+	return wants
+}
+
+func (a *Attempt) computeFeatures(ctx context.Context, t *training) error {
+	suspects, err := features.Suspects(a.spec.Paths.Previous)
+	if err != nil {
+		return err
+	}
+	cache, err := features.Open(a.spec.Paths.Features, t.key, fmt.Sprintf("%s-%d-%s", a.spec.Task, a.spec.Attempt, a.executor))
+	if err != nil {
+		return err
+	}
+	pass := &features.Pass{Network: t.base, Weights: t.weights, Fit: t.key.Fit, Packs: a.spec.Paths.Packs,
+		Items: t.items, Wants: t.wants, Notes: a.dir, Suspects: suspects,
+		Progress: a.phase(runspec.PhaseFeatures, len(t.wants)),
+		Problem: func(item data.Item, fault *data.Fault) {
+			a.problem(item, t.labels[item.Class], fault)
+		}}
+	passing, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go func() {
+		select {
+		case <-a.stopping:
+			stop(errStopped)
+		case <-passing.Done():
+		}
+	}()
+	t.set, err = pass.Run(passing, cache)
+	if err != nil && ctx.Err() == nil && a.stopped.Load() {
+		a.journal.Log("info", "Told to finish now: going on with the photos looked at so far.")
+		t.set, err = cache.Find(pass.Rows())
+	}
+	var store *data.StoreError
+	if errors.As(err, &store) {
+		return fail(runspec.ExitBadData, "%s", store.Text)
+	}
+	return err
+}
+
+// samples are the rows of a side that there are, plain views only or all.
+func (t *training) samples(side manifest.Side) []fit.Sample {
+	var out []fit.Sample
+	for row, w := range t.wants {
+		if t.sides[w.Item] == side && t.set.Has(row) {
+			item := t.items[w.Item]
+			out = append(out, fit.Sample{Row: row, Class: item.Class, View: w.View, Key: binary.LittleEndian.Uint64(item.Hash[:])})
+		}
+	}
+	// The order of the list of images must not matter.
+	slices.SortStableFunc(out, func(x, y fit.Sample) int {
+		return cmp.Or(cmp.Compare(x.Key, y.Key), cmp.Compare(x.Class, y.Class), cmp.Compare(x.View, y.View))
+	})
+	return out
+}
+
+// fitData checks that what could be read is still enough.
+func (t *training) fitData() (fit.Data, error) {
+	d := fit.Data{Dim: t.set.Dim(), Classes: len(t.labels), Train: t.samples(manifest.Train),
+		Val: t.samples(manifest.Validation), Read: t.set.Read}
+	if len(d.Train) == 0 {
+		return d, fail(runspec.ExitNoImages, "none of the %d images could be read; see the list of problems", len(t.items))
+	}
+	count := make([]int, d.Classes)
+	for _, s := range d.Train {
+		count[s.Class]++
+	}
+	var empty []string
+	for c, n := range count {
+		if n == 0 {
+			empty = append(empty, t.labels[c])
+		}
+	}
+	if len(empty) > 0 {
+		return d, fail(runspec.ExitTooFew, "no image to learn from is readable in %s; see the list of problems, add photos or leave the class out", safe.Texts(empty, ", "))
+	}
+	if len(d.Val) == 0 {
+		return d, fail(runspec.ExitTooFew, "there is no image to check the training on; add photos, at least five for each class")
+	}
+	return d, nil
+}
+
+func (a *Attempt) trainHead(ctx context.Context, t *training) error {
+	d, err := t.fitData()
+	if err != nil {
+		return err
+	}
+	training, err := fit.New(d)
+	if err != nil {
+		return fmt.Errorf("train the head: %w", err)
+	}
+	training.Warn = func(text string) { a.journal.Log("warning", text) }
+	spec, err := digest(a.spec)
+	if err != nil {
+		return err
+	}
+	progress := a.phase(runspec.PhaseHead, t.recipe.Epochs)
+	c, err := a.startOrResume(ctx, t, training, d, spec)
+	if err != nil {
+		return err
+	}
+	t.recipe = c.Recipe
+	saved := time.Now()
+	save := func() error {
+		saved = time.Now()
+		if err := checkpoint.Save(a.path(runspec.CheckpointDir), c); err != nil {
+			return err
+		}
+		a.journal.Add(runspec.TypeCheckpoint, runspec.Checkpoint{Step: c.State.Params.Step, Epoch: c.State.Epoch})
+		return nil
+	}
+	if c.State.Epoch > 0 { // the earlier executor's folder may be gone next time
+		if err := save(); err != nil {
+			return err
+		}
+	}
+	training.Epoch = func(e runspec.Epoch, s fit.State) (bool, error) {
+		c.State = s
+		e.Attempt = a.spec.Attempt
+		a.journal.Add(runspec.TypeEpoch, e)
+		progress(e.Epoch, c.Recipe.Epochs)
+		if s.Epoch == 1 || time.Since(saved) >= checkpointApart {
+			if err := save(); err != nil {
+				return false, err
+			}
+		}
+		return a.stopped.Load() && s.Epoch >= epochsBeforeStop, nil
+	}
+	_, err = training.Run(ctx, c.Recipe, c.State)
+	// Also when interrupted: the next attempt goes on from the last whole epoch.
+	if c.State.Epoch > 0 && (err == nil || ctx.Err() != nil) {
+		if saved := save(); saved != nil {
+			return saved
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("train the head: %w", err)
+	}
+	t.head = training.Head(c.State)
+	a.result.BestEpoch, a.result.ValAccuracy = c.State.BestEpoch, runspec.Float(c.State.BestAccuracy)
+	a.result.Recipe = &t.recipe
+	return nil
+}
+
+const (
+	checkpointApart = 2 * time.Second
+	// epochsBeforeStop is how many epochs a training does that was told to stop before its first: they take seconds,
+	// and without them there would be nothing worth keeping.
+	epochsBeforeStop = 5
+)
+
+// startOrResume is the previous executor's last checkpoint, or one before the first epoch with the recipe resolved.
+func (a *Attempt) startOrResume(ctx context.Context, t *training, training *fit.Training, d fit.Data, spec string) (checkpoint.Checkpoint, error) {
+	if a.spec.Paths.Previous != "" {
+		c, found, err := checkpoint.Load(previousCheckpoints(a.spec.Paths.Previous), spec, t.key.Name())
+		if err != nil {
+			return c, err
+		}
+		if found {
+			a.journal.Log("info", fmt.Sprintf("Going on after epoch %d of the earlier attempt.", c.State.Epoch))
+			return c, nil
+		}
+	}
+	recipe := fit.Resolve(t.recipe, d)
+	if recipe.Head == fit.Logistic && recipe.L2 == 0 {
+		l2, err := training.ChooseL2(ctx, recipe)
+		if err != nil {
+			return checkpoint.Checkpoint{}, err
+		}
+		recipe.L2 = l2
+	}
+	return checkpoint.Checkpoint{Spec: spec, Key: t.key.Name(), Recipe: recipe, State: training.Start()}, nil
+}

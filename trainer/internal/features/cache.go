@@ -1,0 +1,212 @@
+// Package features computes pooled features of images by a frozen network, once: they are kept in a content-addressed
+// cache, which any number of processes may read and add to. It learns nothing from them.
+package features
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	graft "github.com/wamuir/graft/tensorflow"
+
+	"github.com/cultivar-ml/cultivar/trainer/internal/data"
+	"github.com/cultivar-ml/cultivar/trainer/internal/durable"
+)
+
+// Key is everything that the values of features depend on beside the image. Its hash names a folder of the cache.
+type Key struct {
+	Format        int      `json:"format"` // of the segments
+	Base          string   `json:"base"`   // SHA-256 of the base's canonical weights
+	Cut           string   `json:"cut"`    // the layer whose output is kept
+	Dim           int      `json:"dim"`
+	ImageSize     int      `json:"image_size"`
+	Preprocessing int      `json:"preprocessing"` // data.Version
+	Fit           data.Fit `json:"fit"`
+	Batch         int      `json:"batch"` // TensorFlow's results depend on it in the last bits
+	Processor     string   `json:"processor"`
+	TensorFlow    string   `json:"tensorflow"`
+}
+
+// NewKey completes a key with what this build and machine contribute.
+func NewKey(base, cut string, dim, size int, fit data.Fit) Key {
+	return Key{Format: 1, Base: base, Cut: cut, Dim: dim, ImageSize: size, Preprocessing: data.Version, Fit: fit,
+		Batch: batchSize, Processor: processor(), TensorFlow: graft.Version()}
+}
+
+// Name is the name of the key's folder.
+func (k Key) Name() string {
+	b, err := json.Marshal(k)
+	if err != nil {
+		return "" // a struct of text and numbers always encodes
+	}
+	hash := sha256.Sum256(b)
+	return hex.EncodeToString(hash[:])
+}
+
+// processor names the instruction sets that change which kernels TensorFlow picks.
+func processor() string {
+	sets := []string{runtime.GOARCH}
+	info, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return sets[0]
+	}
+	defer info.Close()
+	lines := bufio.NewScanner(info)
+	lines.Buffer(nil, 1<<16)
+	for lines.Scan() {
+		name, flags, _ := strings.Cut(lines.Text(), ":")
+		if strings.TrimSpace(name) != "flags" {
+			continue
+		}
+		for _, flag := range strings.Fields(flags) {
+			if strings.HasPrefix(flag, "avx") || strings.HasPrefix(flag, "amx") || flag == "fma" {
+				sets = append(sets, flag)
+			}
+		}
+		break
+	}
+	slices.Sort(sets[1:])
+	return strings.Join(sets, " ")
+}
+
+// Cache is one key's folder.
+type Cache struct {
+	dir    string
+	writer string
+	key    Key
+}
+
+// Open makes the key's folder in root if it is missing. writer names this process in the names of its segments and must
+// not have been used before by another one.
+func Open(root string, key Key, writer string) (*Cache, error) {
+	c := &Cache{dir: filepath.Join(root, key.Name()), writer: writer, key: key}
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return nil, fmt.Errorf("open the feature cache: %w", err)
+	}
+	path := filepath.Join(c.dir, "key.json")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		readable, err := json.MarshalIndent(key, "", "  ")
+		if err != nil {
+			return nil, fmt.Errorf("open the feature cache: %w", err)
+		}
+		if err := durable.WriteBytes(path, append(readable, '\n')); err != nil {
+			return nil, fmt.Errorf("open the feature cache: %w", err)
+		}
+	}
+	return c, nil
+}
+
+// Set gives the features of a list of rows, as far as the cache has them undamaged. Read may be called from several
+// goroutines.
+type Set struct {
+	dim      int
+	segments []*os.File
+	at       []location
+}
+
+// Find looks the rows up. Every value that is found is read and checked once, so that a damaged one counts as missing.
+// The caller closes the set.
+func (c *Cache) Find(rows []Row) (*Set, error) {
+	s := &Set{dim: c.key.Dim, at: make([]location, len(rows))}
+	wanted := make(map[Row][]int, len(rows))
+	for i, row := range rows {
+		s.at[i].segment = -1
+		wanted[row] = append(wanted[row], i)
+	}
+	names, err := filepath.Glob(filepath.Join(c.dir, "*.seg"))
+	if err != nil {
+		return nil, fmt.Errorf("list the feature cache: %w", err)
+	}
+	for _, name := range names {
+		if err := s.open(name, wanted); err != nil {
+			s.Close()
+			return nil, fmt.Errorf("read the feature cache: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// open takes from a segment what is wanted and was not found before.
+func (s *Set) open(name string, wanted map[Row][]int) error {
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) { // evicted in between
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	entries, rows, err := readIndex(f, s.dim)
+	if err != nil {
+		f.Close()
+		if errors.Is(err, errTorn) {
+			return nil
+		}
+		return err
+	}
+	used := false
+	buffer := make([]byte, 2*s.dim)
+	for i, e := range entries {
+		indices := wanted[e.row]
+		if len(indices) == 0 || s.at[indices[0]].segment >= 0 {
+			continue
+		}
+		at := location{segment: len(s.segments), offset: rows + int64(i)*int64(len(buffer)), crc: e.crc}
+		if _, err := f.ReadAt(buffer, at.offset); err != nil || castagnoli(buffer) != e.crc {
+			continue
+		}
+		for _, index := range indices {
+			s.at[index] = at
+		}
+		used = true
+	}
+	if !used {
+		return f.Close()
+	}
+	s.segments = append(s.segments, f)
+	return nil
+}
+
+// Len is the number of rows asked for.
+func (s *Set) Len() int { return len(s.at) }
+
+// Has tells whether row i was found.
+func (s *Set) Has(i int) bool { return s.at[i].segment >= 0 }
+
+// Dim is the length of a row.
+func (s *Set) Dim() int { return s.dim }
+
+// Read fills dst, of length Dim, with row i, which the set must have.
+func (s *Set) Read(i int, dst []float32) error {
+	at := s.at[i]
+	if at.segment < 0 {
+		return fmt.Errorf("read features: row %d was never computed", i)
+	}
+	buffer := make([]byte, 2*s.dim)
+	if _, err := s.segments[at.segment].ReadAt(buffer, at.offset); err != nil {
+		return fmt.Errorf("read features: %w", err)
+	}
+	if castagnoli(buffer) != at.crc {
+		return fmt.Errorf("read features: %q has changed on disk; start the training again", s.segments[at.segment].Name())
+	}
+	for j := range dst[:s.dim] {
+		dst[j] = fromHalf(uint16(buffer[2*j]) | uint16(buffer[2*j+1])<<8)
+	}
+	return nil
+}
+
+// Close frees the set's files.
+func (s *Set) Close() {
+	for _, f := range s.segments {
+		f.Close()
+	}
+	s.segments = nil
+}

@@ -1,0 +1,250 @@
+// Package tasktest lays out what a task needs on a volume (packs, manifest, spec) from a folder of class folders, as
+// the server does. Only tests and benchmarks import it.
+package tasktest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"image"
+	_ "image/gif" // formats of the test images
+	_ "image/jpeg"
+	_ "image/png"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	_ "golang.org/x/image/bmp"
+	_ "golang.org/x/image/webp"
+
+	"github.com/cultivar-ml/cultivar/shared/manifest"
+	"github.com/cultivar-ml/cultivar/shared/pack"
+	"github.com/cultivar-ml/cultivar/shared/runspec"
+)
+
+// Root is the repository's folder.
+func Root(t testing.TB) string {
+	t.Helper()
+	dir, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ; filepath.Dir(dir) != dir; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "trainer", "setup", "env.sh")); err == nil {
+			return dir
+		}
+	}
+	t.Fatal("the repository's root was not found above the test's folder")
+	return ""
+}
+
+// Bases is the folder of installed base models; without the named base the test is skipped.
+func Bases(t testing.TB, name string) string {
+	t.Helper()
+	dir := filepath.Join(Root(t), ".deps", "bases")
+	list, err := os.ReadFile(filepath.Join(dir, runspec.BasesFile))
+	if err != nil || !strings.Contains(string(list), `"`+name+`"`) {
+		t.Skipf("SKIPPED, NOT CHECKED: base model %s is not installed in %s; install it with: make bases", name, dir)
+	}
+	return dir
+}
+
+// Data is the folder of a set of real images; without it the test is skipped.
+func Data(t testing.TB, set string) string {
+	t.Helper()
+	data := os.Getenv("CULTIVAR_TEST_DATA")
+	if data == "" {
+		data = filepath.Join(Root(t), "..", "shared", "data")
+	}
+	dir := filepath.Join(data, set)
+	if _, err := os.Stat(dir); err != nil {
+		t.Skipf("SKIPPED, NOT CHECKED: no real photos in %s; set CULTIVAR_TEST_DATA to the folder with the test images", dir)
+	}
+	return dir
+}
+
+// Train lays out a training of the images in folder's class folders in a new volume at dir: at most perClass of each
+// class (0: all), spread over it. The recipe is preset quick, to be changed before it is used.
+func Train(t testing.TB, dir, folder string, perClass int) runspec.Spec {
+	t.Helper()
+	m := &manifest.Manifest{Name: filepath.Base(folder)}
+	var sources []pack.Source
+	classes, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, class := range classes {
+		if !class.IsDir() {
+			continue
+		}
+		files, err := os.ReadDir(filepath.Join(folder, class.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := len(files)
+		if perClass > 0 {
+			n = min(n, perClass)
+		}
+		before := len(m.Images)
+		for i := range n {
+			Add(t, m, &sources, class.Name(), filepath.Join(folder, class.Name(), files[i*len(files)/n].Name()))
+		}
+		if len(m.Images) > before {
+			m.Classes = append(m.Classes, class.Name())
+		}
+	}
+	return Layout(t, dir, m, sources)
+}
+
+// Add appends a file to a manifest and to what goes into its packs. A file whose header is not understood is added as
+// a JPEG of one pixel, as a client could that lies.
+func Add(t testing.TB, m *manifest.Manifest, sources *[]pack.Source, class, file string) {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(content) == 0 {
+		return
+	}
+	hash := sha256.Sum256(content)
+	im := manifest.Image{Class: class, Path: class + "/" + filepath.Base(file), SHA256: hex.EncodeToString(hash[:]),
+		Size: int64(len(content)), Width: 1, Height: 1, Format: manifest.JPEG}
+	if config, format, err := image.DecodeConfig(bytes.NewReader(content)); err == nil {
+		im.Width, im.Height, im.Format = config.Width, config.Height, manifest.Format(format)
+	}
+	m.Images = append(m.Images, im)
+	*sources = append(*sources, pack.Source{Path: file, SHA256: im.SHA256, Size: im.Size,
+		Open: func() (io.ReadCloser, error) { return os.Open(file) }})
+}
+
+// Layout writes packs, manifest and folders, and returns a spec of the first attempt.
+func Layout(t testing.TB, dir string, m *manifest.Manifest, sources []pack.Source) runspec.Spec {
+	t.Helper()
+	spec := runspec.Spec{Version: runspec.Version, Kind: runspec.Train, Task: "task", Attempt: 1, Recipe: runspec.Default(runspec.Quick)}
+	spec.Paths = runspec.Paths{Packs: filepath.Join(dir, "packs"), Features: filepath.Join(dir, "features"),
+		Attempt: filepath.Join(dir, "attempts", "1"), Stop: filepath.Join(dir, "stop")}
+	for _, folder := range []string{spec.Paths.Packs, spec.Paths.Features, spec.Paths.Attempt} {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store(t, spec.Paths.Packs, m, sources)
+	slices.SortFunc(m.Images, func(a, b manifest.Image) int {
+		return strings.Compare(a.Class+"\x00"+a.Path, b.Class+"\x00"+b.Path)
+	})
+	slices.Sort(m.Classes)
+	spec.Dataset = runspec.Dataset{Digest: manifest.Digest(m.Images), Classes: m.Classes, Manifest: filepath.Join(dir, runspec.ManifestFile)}
+	f, err := os.Create(spec.Dataset.Manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := manifest.Encode(f, m); err != nil {
+		t.Fatal(err)
+	}
+	return spec
+}
+
+// store writes packs and notes in the manifest where each image lies.
+func store(t testing.TB, dir string, m *manifest.Manifest, sources []pack.Source) {
+	t.Helper()
+	seen := map[string]bool{}
+	sources = slices.DeleteFunc(slices.Clone(sources), func(s pack.Source) bool {
+		known := seen[s.SHA256]
+		seen[s.SHA256] = true
+		return known
+	})
+	sizes := make([]int64, len(sources))
+	for i, s := range sources {
+		sizes[i] = s.Size
+	}
+	for _, span := range pack.Plan(sizes) {
+		p, err := pack.New(sources[span.First:span.End])
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, filepath.FromSlash(runspec.PackName(p.Name())))
+		if err := writePack(p, path); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		index, err := pack.ReadIndex(f, p.Size())
+		f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := map[string]pack.Entry{}
+		for _, e := range index.Entries {
+			at[e.SHA256] = e
+		}
+		for i := range m.Images {
+			if e, ok := at[m.Images[i].SHA256]; ok {
+				m.Images[i].Pack, m.Images[i].Offset, m.Images[i].Length = p.Name(), e.Offset, e.Length
+			}
+		}
+	}
+}
+
+func writePack(p *pack.Pack, path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	r, err := p.Open(0)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(f, r); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+// WriteSpec stores a spec as the server does and returns its path.
+func WriteSpec(t testing.TB, dir string, spec runspec.Spec) string {
+	t.Helper()
+	content, err := json.Marshal(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, fmt.Sprintf("spec-%s-%d.json", spec.Kind, spec.Attempt))
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Records reads a spool.
+func Records(t testing.TB, executorDir string) []runspec.Record {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(executorDir, runspec.RecordsFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var records []runspec.Record
+	for i, line := range strings.Split(strings.TrimSuffix(string(content), "\n"), "\n") {
+		var r runspec.Record
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatalf("record %d: %v", i+1, err)
+		}
+		if r.Seq != int64(i+1) {
+			t.Fatalf("record %d has number %d", i+1, r.Seq)
+		}
+		records = append(records, r)
+	}
+	return records
+}
