@@ -352,13 +352,10 @@ func plainPNG(t *testing.T, v uint8) []byte {
 
 func BenchmarkScan(b *testing.B) {
 	root := realData(b, "trashnet")
+	n := 0
 	for b.Loop() {
 		ctx, cancel := context.WithCancel(b.Context())
-		n := 0
-		manifest.Scan(ctx, root, manifest.ScanOptions{Headers: func(m *manifest.Manifest) { n = len(m.Images); cancel() }})
-		if n == 0 {
-			b.Fatal("no headers were read")
-		}
-		b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "headers/s")
+		manifest.Scan(ctx, root, manifest.ScanOptions{Headers: func(m *manifest.Manifest) { n += len(m.Images); cancel() }})
 	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "headers/s")
 }
