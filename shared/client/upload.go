@@ -103,7 +103,7 @@ func (t *transfer) round(ctx context.Context, root string, m *manifest.Manifest,
 	if err != nil {
 		return err
 	}
-	packs, err := plan(lacking, func(im manifest.Image) string { return onDisk(root, im) })
+	packs, err := plan(lacking, func(im manifest.Image) string { return filepath.Join(root, filepath.FromSlash(im.Local())) })
 	if err != nil {
 		return err
 	}
@@ -125,15 +125,6 @@ func (t *transfer) round(ctx context.Context, root string, m *manifest.Manifest,
 		return io.NopCloser(bytes.NewReader(list.Bytes()[at:])), nil
 	}}
 	return t.send(ctx, map[string]string{"kind": kindDataset, "dataset": dataset}, body)
-}
-
-// onDisk is the file of an image: its name on the disk may differ from the clean one in the manifest.
-func onDisk(root string, im manifest.Image) string {
-	name := im.Source
-	if name == "" {
-		name = im.Path
-	}
-	return filepath.Join(root, filepath.FromSlash(name))
 }
 
 func (t *transfer) send(ctx context.Context, meta map[string]string, body content) error {

@@ -58,6 +58,7 @@ func New(p *Program) *cobra.Command {
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE:    c.screens,
 	}
+	root.SuggestionsMinimumDistance = 2
 	root.SetOut(p.Out)
 	root.SetErr(p.Err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageOf(cmd, err) })

@@ -46,8 +46,13 @@ func (c *command) downloadVerb() *cobra.Command {
 	flags.BoolVar(&o.all, "all", false, "every file of the run, evaluation and split too")
 	flags.StringVarP(&o.output, "output", "o", ".", "folder or file to write to; - is standard output")
 	flags.BoolVar(&o.force, "force", false, "replace files of the same name")
-	cmd.MarkFlagsMutuallyExclusive("format", "all")
-	return c.onRun(cmd, cobra.RangeArgs(1, 2), func(ctx context.Context, cl *client.Client, run api.Run, rest []string) error {
+	args := func(cmd *cobra.Command, args []string) error {
+		if chosen := len(args) == 2; o.format != "" && o.all || chosen && (o.all || o.format != "") {
+			return errors.New("a file name, --format and --all exclude each other")
+		}
+		return cobra.RangeArgs(1, 2)(cmd, args)
+	}
+	return c.onRun(cmd, args, func(ctx context.Context, cl *client.Client, run api.Run, rest []string) error {
 		if len(rest) == 1 {
 			o.name = rest[0]
 		}

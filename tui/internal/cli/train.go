@@ -36,15 +36,18 @@ func (c *command) trainVerb() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.name, "name", "", "name of the run and its files (default: the folder's name)")
-	flags.Bool("wait", true, "follow the training to its end and download the model; the default")
+	wait := flags.Bool("wait", true, "follow the training to its end and download the model; the default")
 	flags.BoolVarP(&o.detach, "detach", "d", false, "return as soon as the training is queued")
 	flags.StringVarP(&o.output, "output", "o", ".", "folder for the model files")
 	flags.BoolVar(&o.force, "force", false, "replace files of the same name")
 	flags.BoolVar(&o.strict, "strict", false, "do not train when the photos have errors or warnings; exit with 6")
-	cmd.MarkFlagsMutuallyExclusive("wait", "detach")
 	recipe := recipeFlags(flags)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r, err := recipe()
+		if err == nil && o.detach && flags.Changed("wait") && *wait {
+			err = errors.New("--wait and --detach exclude each other")
+		}
+		o.detach = o.detach || !*wait
 		if err != nil {
 			return usageOf(cmd, err)
 		}
