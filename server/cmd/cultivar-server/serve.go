@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cultivar-ml/cultivar/server/internal/auth"
+	"github.com/cultivar-ml/cultivar/server/internal/config"
+	"github.com/cultivar-ml/cultivar/server/internal/files"
+	"github.com/cultivar-ml/cultivar/server/internal/httpapi"
+	"github.com/cultivar-ml/cultivar/server/internal/ingest"
+	"github.com/cultivar-ml/cultivar/server/internal/runner/local"
+	"github.com/cultivar-ml/cultivar/server/internal/store"
+	"github.com/cultivar-ml/cultivar/server/internal/tasks"
+	"github.com/cultivar-ml/cultivar/shared/runspec"
+)
+
+const (
+	// headerTimeout ends connections that never say what they want.
+	headerTimeout = 10 * time.Second
+	// shutdownPatience is how long requests may take to end after the server was told to.
+	shutdownPatience = 15 * time.Second
+	// cleanEvery is how often expired uploads are looked for.
+	cleanEvery = 10 * time.Minute
+)
+
+// serve runs the server until ctx ends, a signal comes or it has been idle for long enough.
+func serve(ctx context.Context, c config.Config, executable string) (err error) {
+	if err := files.MkdirAll(c.Data); err != nil {
+		return err
+	}
+	lock, free, err := lockData(c.Data)
+	if err != nil {
+		return err
+	}
+	if !free {
+		fmt.Fprintf(os.Stderr, "A server is already running on %s; nothing to do.\n", c.Data)
+		return nil
+	}
+	defer func() { _ = lock.Close() }()
+	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	db, err := store.Open(ctx, filepath.Join(c.Data, "cultivar.db"), time.Now)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	callback, err := listenCallback(ctx, filepath.Join(c.Data, "callback.port"), log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = callback.Close() }()
+	app, err := build(c, executable, db, "http://"+callback.Addr().String(), log)
+	if err != nil {
+		return err
+	}
+	front, err := listen(ctx, c.Listen)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = front.Close() }()
+	log.InfoContext(ctx, "serving", "listen", c.Listen, "data", c.Data, "trainer", c.Trainer, "bases", c.Bases)
+	return app.run(ctx, stop, front, callback)
+}
+
+// lockData takes the data folder for this process; free is false when another server has it. The file stays, for
+// removing it would let two servers lock two files of the same name.
+func lockData(dir string) (lock *os.File, free bool, err error) {
+	lock, err = os.OpenFile(filepath.Join(dir, "server.lock"), os.O_CREATE|os.O_RDWR, files.FileMode)
+	if err != nil {
+		return nil, false, fmt.Errorf("lock the data folder: %w", err)
+	}
+	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return lock, true, nil
+	}
+	_ = lock.Close()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, false, nil
+	}
+	return nil, false, fmt.Errorf("lock the data folder: %w", err)
+}
+
+// app is the wired server.
+type app struct {
+	config config.Config
+	tasks  *tasks.Service
+	ingest *ingest.Service
+	api    *httpapi.Server
+	log    *slog.Logger
+}
+
+func build(c config.Config, executable string, db *store.Store, callbackURL string, log *slog.Logger) (*app, error) {
+	volume, err := files.OpenVolume(filepath.Join(c.Data, "volume"))
+	if err != nil {
+		return nil, err
+	}
+	runner, err := local.New(local.Options{
+		Dir: filepath.Join(c.Data, "jobs"), Self: []string{executable, "supervise"}, Trainer: c.Trainer,
+		// A prediction is somebody waiting at a screen: it never queues behind a training.
+		Slots: map[runspec.Kind]int{runspec.Train: c.Slots, runspec.Evaluate: 1, runspec.Predict: 1},
+	})
+	if err != nil {
+		return nil, err
+	}
+	a := &app{config: c, log: log}
+	a.ingest = ingest.New(ingest.Options{Store: db, Volume: volume, Now: time.Now})
+	a.tasks = tasks.New(tasks.Options{Store: db, Volume: volume, Runner: runner, Bases: c.Bases, Callback: callbackURL, Log: log, Now: time.Now})
+	who, hosts, err := authenticator(c)
+	if err != nil {
+		return nil, err
+	}
+	a.api, err = httpapi.New(httpapi.Options{Store: db, Ingest: a.ingest, Tasks: a.tasks, Authenticate: who, Hosts: hosts, Log: log, Now: time.Now})
+	return a, err
+}
+
+// authenticator is the kernel's word on a unix socket, and the token file on a loopback port.
+func authenticator(c config.Config) (auth.Authenticator, []string, error) {
+	if strings.HasPrefix(c.Listen, "unix:") {
+		return auth.BySocket(os.Getuid()), nil, nil
+	}
+	token, err := auth.TokenFile(filepath.Join(c.Data, "token"))
+	if err != nil {
+		return nil, nil, err
+	}
+	return auth.ByToken(token, auth.Local(os.Getuid())), []string{"localhost", "127.0.0.1", "::1"}, nil
+}
+
+func (a *app) run(ctx context.Context, stop context.CancelFunc, front, callback net.Listener) error {
+	servers := []*http.Server{
+		{Handler: a.api, ReadHeaderTimeout: headerTimeout, ConnContext: auth.ConnContext, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn)},
+		{Handler: a.api.Callback(), ReadHeaderTimeout: headerTimeout, ReadTimeout: time.Minute, WriteTimeout: time.Minute},
+	}
+	failed := make(chan error, len(servers))
+	var work sync.WaitGroup
+	for i, l := range []net.Listener{front, callback} {
+		work.Go(func() {
+			if err := servers[i].Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve %s: %w", l.Addr(), err)
+				stop()
+			}
+		})
+	}
+	work.Go(func() { a.tasks.Run(ctx) })
+	work.Go(func() { a.housekeep(ctx, stop) })
+	<-ctx.Done()
+	a.api.Close()
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownPatience)
+	defer cancel()
+	var errs []error
+	for _, s := range servers {
+		errs = append(errs, s.Shutdown(patience))
+	}
+	work.Wait()
+	close(failed)
+	for err := range failed {
+		errs = append(errs, err)
+	}
+	a.log.InfoContext(patience, "ended; trainings go on")
+	return errors.Join(errs...)
+}
+
+// housekeep gives up expired uploads, and ends the server when it has been idle for long enough.
+func (a *app) housekeep(ctx context.Context, stop context.CancelFunc) {
+	clean := time.NewTicker(cleanEvery)
+	defer clean.Stop()
+	look := time.NewTicker(idleLook(a.config.IdleExit))
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-clean.C:
+			if err := a.ingest.Clean(ctx); err != nil && ctx.Err() == nil {
+				a.log.ErrorContext(ctx, "give up expired uploads", "error", err)
+			}
+		case <-look.C:
+			if a.idle(ctx) {
+				a.log.InfoContext(ctx, "idle for long enough", "idle_exit", a.config.IdleExit.String())
+				stop()
+				return
+			}
+		}
+	}
+}
+
+// idleLook is how often to look whether the server is idle: a tenth of the time, but not all the time.
+func idleLook(exit time.Duration) time.Duration {
+	return min(max(exit/10, 50*time.Millisecond), time.Minute)
+}
+
+func (a *app) idle(ctx context.Context) bool {
+	if a.config.IdleExit <= 0 {
+		return false
+	}
+	since, quiet := a.api.IdleSince()
+	if !quiet || time.Since(since) < a.config.IdleExit {
+		return false
+	}
+	none, err := a.tasks.Idle(ctx)
+	return err == nil && none
+}

@@ -1,0 +1,248 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cultivar-ml/cultivar/server/internal/auth"
+	"github.com/cultivar-ml/cultivar/server/internal/runner"
+	"github.com/cultivar-ml/cultivar/server/internal/store"
+	"github.com/cultivar-ml/cultivar/shared/api"
+	"github.com/cultivar-ml/cultivar/shared/runspec"
+)
+
+// silence is how long an executor may not call before its spool is read instead.
+const silence = 2 * time.Second
+
+// sweepEvery is how many ticks pass between two looks for jobs that no task knows.
+const sweepEvery = 60
+
+// Run supervises every task until ctx ends: at each event, and once a tick whether there was one or not, because events
+// get lost and the database does not. Attempts go on after it returns; the next Run adopts them.
+func (s *Service) Run(ctx context.Context) {
+	s.sweepFolders(ctx)
+	ticker := time.NewTicker(s.tick)
+	defer ticker.Stop()
+	for ticks := 0; ; {
+		if ticks%sweepEvery == 0 {
+			s.report(ctx, "look for forgotten jobs", s.sweepJobs(ctx))
+			ticks++
+		}
+		s.report(ctx, "supervise tasks", s.Reconcile(ctx))
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.poke:
+		case <-s.runner.Changed():
+		case <-ticker.C:
+			ticks++
+		}
+	}
+}
+
+func (s *Service) report(ctx context.Context, what string, err error) {
+	if err != nil && ctx.Err() == nil {
+		s.log.ErrorContext(ctx, what, "error", err)
+	}
+}
+
+// Reconcile brings every active task one step further. It is safe to repeat at any time.
+func (s *Service) Reconcile(ctx context.Context) error {
+	active, err := s.store.Active(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, t := range active {
+		if t.State == api.StateQueued {
+			continue
+		}
+		if err := s.step(ctx, t); err != nil && !errors.Is(err, store.ErrConflict) {
+			errs = append(errs, fmt.Errorf("task %s: %w", t.ID, err))
+		}
+	}
+	for _, kind := range []runspec.Kind{runspec.Train, runspec.Evaluate, runspec.Predict} {
+		errs = append(errs, s.schedule(ctx, kind))
+	}
+	return errors.Join(errs...)
+}
+
+// schedule starts queued tasks of a kind while there are slots.
+func (s *Service) schedule(ctx context.Context, kind runspec.Kind) error {
+	for {
+		active, err := s.store.Active(ctx)
+		if err != nil {
+			return err
+		}
+		starts, err := s.store.LastStarts(ctx)
+		if err != nil {
+			return err
+		}
+		queue := fair(active, kind, starts)
+		slots := s.runner.Slots(kind)
+		if len(queue) == 0 || slots > 0 && taken(active, kind) >= slots {
+			return nil
+		}
+		t := queue[0]
+		if t.Cancel {
+			err = s.change(ctx, store.Change{Task: t.ID, From: t.State, To: api.StateCancelled, Reason: "Cancelled on request."})
+		} else {
+			err = s.begin(ctx, t)
+		}
+		if err != nil && !errors.Is(err, store.ErrConflict) {
+			return fmt.Errorf("task %s: %w", t.ID, err)
+		}
+	}
+}
+
+// begin gives a queued task a slot: first the row, then the process.
+func (s *Service) begin(ctx context.Context, t store.Task) error {
+	token := auth.NewToken()
+	err := s.change(ctx, store.Change{Task: t.ID, From: api.StateQueued, To: api.StateStarting, TokenHash: auth.Hash(token)})
+	if err != nil {
+		return err
+	}
+	if t, err = s.store.ActiveTask(ctx, t.ID); err != nil {
+		return err
+	}
+	return s.launch(ctx, t)
+}
+
+func jobName(t store.Task) string { return "cv-" + t.ID + "-" + strconv.Itoa(t.Attempt) }
+
+func attemptDir(t store.Task, attempt int) string {
+	return path.Join(runspec.TaskDir(t.Owner, t.ID), "attempts", strconv.Itoa(attempt))
+}
+
+// step looks at one task that is not queued and does what is next.
+func (s *Service) step(ctx context.Context, t store.Task) error {
+	if t.State == api.StateInterrupted {
+		to := store.Change{Task: t.ID, From: t.State, To: api.StateQueued, Reason: t.Reason}
+		if t.Cancel {
+			to.To, to.Reason = api.StateCancelled, "Cancelled on request."
+		}
+		return s.change(ctx, to)
+	}
+	status, err := s.runner.Status(ctx, jobName(t))
+	unknown := errors.Is(err, runner.ErrUnknown)
+	if err != nil && !unknown {
+		return err
+	}
+	switch {
+	case (unknown || status.Phase == runner.Pending) && t.Cancel:
+		return s.change(ctx, store.Change{Task: t.ID, From: t.State, To: api.StateCancelled, Reason: "Cancelled on request."})
+	case (unknown || status.Phase == runner.Pending) && t.State == api.StateStarting:
+		return s.launch(ctx, t)
+	case unknown || status.Phase == runner.Pending:
+		return s.conclude(ctx, t, runner.Status{Phase: runner.Lost})
+	case status.Phase == runner.Running:
+		return s.attend(ctx, t)
+	}
+	return s.conclude(ctx, t, status)
+}
+
+// attend looks after an attempt that is under way.
+func (s *Service) attend(ctx context.Context, t store.Task) error {
+	if t.Cancel {
+		return s.runner.Kill(ctx, jobName(t))
+	}
+	if t.State == api.StateStarting {
+		if err := s.markRunning(ctx, t); err != nil {
+			return err
+		}
+		t.State = api.StateRunning
+	}
+	if t.Stop && t.State == api.StateRunning {
+		if err := s.raiseStop(t); err != nil {
+			return err
+		}
+		err := s.change(ctx, store.Change{Task: t.ID, From: t.State, To: api.StateStopping, Reason: "Finishing with the best so far."})
+		if err != nil {
+			return err
+		}
+	}
+	a, err := s.store.Attempt(ctx, t.ID, t.Attempt)
+	if err != nil || !s.silent(t.ID) {
+		return err
+	}
+	if _, err = s.drain(ctx, t, a); errors.Is(err, errDamaged) {
+		return nil // told once, at the attempt's end
+	}
+	return err
+}
+
+func (s *Service) markRunning(ctx context.Context, t store.Task) error {
+	err := s.change(ctx, store.Change{Task: t.ID, From: api.StateStarting, To: api.StateRunning})
+	if errors.Is(err, store.ErrConflict) {
+		return nil // the executor registered at the same moment
+	}
+	return err
+}
+
+// sweepJobs ends and removes jobs that no active task calls its current attempt. The list of jobs is taken first: a job
+// that is on it and on no task's mind was never started by this process.
+func (s *Service) sweepJobs(ctx context.Context) error {
+	names, err := s.runner.List(ctx)
+	if err != nil {
+		return err
+	}
+	active, err := s.store.Active(ctx)
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for _, t := range active {
+		if executing(t.State) {
+			known[jobName(t)] = true
+		}
+	}
+	var errs []error
+	for _, name := range names {
+		if known[name] {
+			continue
+		}
+		status, err := s.runner.Status(ctx, name)
+		if err == nil && status.Phase == runner.Running {
+			errs = append(errs, s.runner.Kill(ctx, name)) // removed at the next sweep
+			continue
+		}
+		errs = append(errs, s.runner.Remove(ctx, name))
+	}
+	return errors.Join(errs...)
+}
+
+// sweepFolders removes task folders without a row: what a crash left between files and rows.
+func (s *Service) sweepFolders(ctx context.Context) {
+	root, err := s.volume.Path("users")
+	if err != nil {
+		s.report(ctx, "look for forgotten folders", err)
+		return
+	}
+	users, err := os.ReadDir(root)
+	if err != nil {
+		return // nothing there yet
+	}
+	for _, u := range users {
+		dir := path.Join(runspec.UserDir(u.Name()), "tasks")
+		abs, err := s.volume.Path(dir)
+		if err != nil {
+			continue
+		}
+		tasks, err := os.ReadDir(abs)
+		if err != nil {
+			continue
+		}
+		for _, t := range tasks {
+			has, err := s.store.HasTask(ctx, u.Name(), t.Name())
+			if err == nil && !has && !strings.HasPrefix(t.Name(), ".") {
+				s.report(ctx, "remove a forgotten folder", s.volume.Remove(path.Join(dir, t.Name())))
+			}
+		}
+	}
+}
