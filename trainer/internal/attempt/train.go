@@ -235,7 +235,7 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 		return err
 	}
 	progress := a.phase(runspec.PhaseHead, t.recipe.Epochs)
-	c, err := a.startOrResume(ctx, t, training, d, spec)
+	c, err := a.startOrResume(ctx, t, training, spec)
 	if err != nil {
 		return err
 	}
@@ -290,7 +290,7 @@ const (
 )
 
 // startOrResume is the previous executor's last checkpoint, or one before the first epoch with the recipe resolved.
-func (a *Attempt) startOrResume(ctx context.Context, t *training, training *fit.Training, d fit.Data, spec string) (checkpoint.Checkpoint, error) {
+func (a *Attempt) startOrResume(ctx context.Context, t *training, training *fit.Training, spec string) (checkpoint.Checkpoint, error) {
 	if a.spec.Paths.Previous != "" {
 		c, found, err := checkpoint.Load(previousCheckpoints(a.spec.Paths.Previous), spec, t.key.Name())
 		if err != nil {
@@ -301,13 +301,9 @@ func (a *Attempt) startOrResume(ctx context.Context, t *training, training *fit.
 			return c, nil
 		}
 	}
-	recipe := fit.Resolve(t.recipe, d)
-	if recipe.Head == fit.Logistic && recipe.L2 == 0 {
-		l2, err := training.ChooseL2(ctx, recipe)
-		if err != nil {
-			return checkpoint.Checkpoint{}, err
-		}
-		recipe.L2 = l2
+	recipe, err := training.Resolve(ctx, t.recipe)
+	if err != nil {
+		return checkpoint.Checkpoint{}, err
 	}
 	return checkpoint.Checkpoint{Spec: spec, Key: t.key.Name(), Recipe: recipe, State: training.Start()}, nil
 }

@@ -29,17 +29,19 @@ type Data struct {
 	Read func(row int, dst []float32) error
 }
 
-// memoryBytes is up to which size the standardised training rows are kept in memory; larger sets are read again in
+// memoryBytes is up to which size the scaled training rows are kept in memory; larger sets are read again in
 // each epoch, from the system's file cache as a rule.
 const memoryBytes = 256 << 20
 
-// rows gives standardised features: mean 0 and variance 1 over the training rows, which makes one learning rate and
-// one regularisation fit all features.
+// rows gives centred features, divided by one number for all so that their mean variance is 1. Features keep their
+// relative scale: a network's strong features are its good ones, and dividing each by its own deviation cost half a
+// point to a point of accuracy on trashnet.
 type rows struct {
-	dim       int
-	read      func(row int, dst []float32) error
-	mean, inv []float32
-	memory    map[int][]float32
+	dim    int
+	read   func(row int, dst []float32) error
+	mean   []float32
+	scale  float32 // factor
+	memory map[int][]float32
 }
 
 // newRows measures mean and variance over the training rows of view 0, and keeps rows in memory as far as allowed.
@@ -85,19 +87,22 @@ func (r *rows) measure(train []Sample) error {
 	if n == 0 {
 		return errors.New("there is no image to learn from")
 	}
-	r.mean, r.inv = make([]float32, r.dim), make([]float32, r.dim)
+	r.mean = make([]float32, r.dim)
+	variance := 0.0
 	for j := range sum {
 		mean := sum[j] / n
 		r.mean[j] = float32(mean)
-		// A feature that is the same everywhere says nothing and must not be blown up.
-		if deviation := math.Sqrt(max(0, squares[j]/n-mean*mean)); deviation > 1e-6 {
-			r.inv[j] = float32(1 / deviation)
-		}
+		variance += max(0, squares[j]/n-mean*mean) / float64(r.dim)
 	}
+	if !finite(variance) {
+		return errors.New("the features of the images are not finite numbers; the base model's weights are damaged")
+	}
+	// Features that are the same everywhere say nothing and must not be blown up.
+	r.scale = float32(1 / math.Sqrt(max(variance, 1e-12)))
 	return nil
 }
 
-// at returns a standardised row: one in memory, not to be changed, or scratch filled with it.
+// at returns a scaled row: one in memory, not to be changed, or scratch filled with it.
 func (r *rows) at(row int, scratch []float32) ([]float32, error) {
 	if kept, ok := r.memory[row]; ok {
 		return kept, nil
@@ -106,7 +111,7 @@ func (r *rows) at(row int, scratch []float32) ([]float32, error) {
 		return nil, err
 	}
 	for j, v := range scratch {
-		scratch[j] = (v - r.mean[j]) * r.inv[j]
+		scratch[j] = (v - r.mean[j]) * r.scale
 	}
 	return scratch, nil
 }

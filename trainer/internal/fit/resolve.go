@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"golang.org/x/sync/errgroup"
+	"gonum.org/v1/gonum/blas/blas32"
 
 	"github.com/cultivar-ml/cultivar/shared/runspec"
 )
@@ -23,12 +24,13 @@ const (
 const (
 	imbalance = 1.5  // from which ratio of the largest to the smallest class on weights are balanced
 	denseL2   = 1e-4 // dropout does most of a dense head's regularisation
-	rateOf64  = 1e-3 // learning rate for batches of 64; it grows with the root of the batch
+	adamRate  = 1e-3 // for batches of 64; it grows with the root of the batch
 )
 
-// Resolve replaces every automatic value of the recipe but L2 of a logistic head (see ChooseL2) by the one for these
-// data, and shrinks a batch that is larger than the data.
-func Resolve(r runspec.Recipe, d Data) runspec.Recipe {
+// Resolve replaces every automatic value of the recipe by the one for these data, and shrinks a batch that is larger
+// than the data. It takes a second or so where L2 has to be chosen.
+func (t *Training) Resolve(ctx context.Context, r runspec.Recipe) (runspec.Recipe, error) {
+	d := t.data
 	if r.BatchSize == 0 {
 		r.BatchSize = 64
 		for r.BatchSize < 1024 && len(d.Train) > 400*r.BatchSize {
@@ -37,7 +39,14 @@ func Resolve(r runspec.Recipe, d Data) runspec.Recipe {
 	}
 	r.BatchSize = max(1, min(r.BatchSize, len(d.Train)))
 	if r.LearningRate == 0 {
-		r.LearningRate = rateOf64 * math.Sqrt(float64(r.BatchSize)/64)
+		r.LearningRate = adamRate * math.Sqrt(float64(r.BatchSize)/64)
+		if r.Head != Dense {
+			curvature, err := t.curvature()
+			if err != nil {
+				return r, err
+			}
+			r.LearningRate = roundRate(1 / curvature)
+		}
 	}
 	if r.ClassWeights != balanced && r.ClassWeights != none {
 		counts := d.counts()
@@ -46,10 +55,62 @@ func Resolve(r runspec.Recipe, d Data) runspec.Recipe {
 			r.ClassWeights = balanced
 		}
 	}
-	if r.Head == Dense && r.L2 == 0 {
-		r.L2 = denseL2
+	if r.L2 != 0 {
+		return r, nil
 	}
-	return r
+	r.L2 = denseL2
+	var err error
+	if r.Head != Dense {
+		r.L2, err = t.chooseL2(ctx, r)
+	}
+	return r, err
+}
+
+// roundRate keeps two digits, since the number is shown, and the recipe's range.
+func roundRate(rate float64) float64 {
+	unit := math.Pow(10, math.Floor(math.Log10(rate))-1)
+	return min(1, max(1e-5, math.Round(rate/unit)*unit))
+}
+
+const (
+	curvatureRows  = 1000 // the largest eigenvalue is known well enough from so many
+	curvatureSteps = 12
+)
+
+// curvature is the largest eigenvalue of the features' covariance, by power iteration. The Hessian of the softmax loss
+// is at most half of it (Böhning 1992), so a learning rate of its inverse is safe with momentum.
+func (t *Training) curvature() (float64, error) {
+	dim := t.data.Dim
+	sample := shuffled(t.data.Train, 0, 0)
+	sample = sample[:min(len(sample), curvatureRows)]
+	x := make([][]float32, len(sample))
+	for i, s := range sample {
+		var err error
+		if x[i], err = t.rows.at(s.Row, make([]float32, dim)); err != nil {
+			return 0, err
+		}
+	}
+	v := make([]float32, dim)
+	for j := range v {
+		v[j] = float32(1 / math.Sqrt(float64(dim)))
+	}
+	// Not below the mean eigenvalue, which scaling makes 1.
+	largest := 1.0
+	for range curvatureSteps {
+		next := make([]float32, dim)
+		for _, row := range x {
+			blas32.Axpy(blas32.Dot(vector(row), vector(v))/float32(len(x)), vector(row), vector(next))
+		}
+		length := float64(blas32.Nrm2(vector(next)))
+		if length < 1e-6 {
+			break
+		}
+		largest = max(1, length)
+		for j := range v {
+			v[j] = next[j] / float32(length)
+		}
+	}
+	return largest, nil
 }
 
 // counts is how many training images each class has.
@@ -81,17 +142,16 @@ func (d Data) classWeights(kind string) []float64 {
 }
 
 const (
-	folds          = 3
-	searchEpochs   = 12
+	folds          = 4
+	searchEpochs   = 8       // for each candidate, beginning where the one before ended
 	searchProducts = 120_000 // images × classes at most, so that the search takes seconds
 )
 
-// candidates are the strengths of L2 that are tried.
-func candidates() []float64 { return []float64{1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1} }
+// candidates are the strengths of L2 that are tried, strongest first.
+func candidates() []float64 { return []float64{0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001} }
 
-// ChooseL2 returns the L2 whose loss is lowest in 3-fold cross-validation on the training images (view 0; of large
-// sets a part). r must be resolved.
-func (t *Training) ChooseL2(ctx context.Context, r runspec.Recipe) (float64, error) {
+// chooseL2 returns the L2 whose loss is lowest in cross-validation on the training images (view 0; of large sets a part).
+func (t *Training) chooseL2(ctx context.Context, r runspec.Recipe) (float64, error) {
 	var plain []Sample
 	for _, s := range t.data.Train {
 		if s.View == 0 {
@@ -100,28 +160,13 @@ func (t *Training) ChooseL2(ctx context.Context, r runspec.Recipe) (float64, err
 	}
 	plain = shuffled(plain, r.Seed, 0)
 	plain = plain[:min(len(plain), max(500, searchProducts/t.data.Classes))]
-	var parts [folds][2][]Sample // training and held-out samples
-	for i := range parts {
-		for _, s := range plain {
-			side := 0
-			if mix(uint64(r.Seed), s.Key, 2)%folds == uint64(i) { // by image: copies in another class stay together
-				side = 1
-			}
-			parts[i][side] = append(parts[i][side], s)
-		}
-		if len(parts[i][0]) == 0 || len(parts[i][1]) == 0 {
-			return candidates()[2], nil // a handful of images: nothing can be told
-		}
-	}
 	values := candidates()
-	losses := make([]float64, len(values)*folds)
+	losses := make([][]float64, folds)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(cores())
-	for i := range losses {
-		group.Go(func() error {
-			part := parts[i%folds]
-			loss, err := t.try(ctx, r, values[i/folds], part[0], part[1])
-			losses[i] = loss
+	for fold := range losses {
+		group.Go(func() (err error) {
+			losses[fold], err = t.path(ctx, r, values, plain, fold)
 			return err
 		})
 	}
@@ -130,36 +175,65 @@ func (t *Training) ChooseL2(ctx context.Context, r runspec.Recipe) (float64, err
 	}
 	best, lowest := values[0], math.Inf(1)
 	for i, l2 := range values {
-		if sum := losses[i*folds] + losses[i*folds+1] + losses[i*folds+2]; sum < lowest {
+		sum := 0.0
+		for _, loss := range losses {
+			sum += loss[i]
+		}
+		if sum < lowest {
 			best, lowest = l2, sum
 		}
 	}
 	return best, nil
 }
 
-// try trains on one part and returns the loss on the other, infinite if it diverges.
-func (t *Training) try(ctx context.Context, r runspec.Recipe, l2 float64, train, held []Sample) (float64, error) {
+// path trains without one fold for each value in turn and returns the losses on the fold, infinite from where on it
+// diverges. A fold is chosen by image, so that copies in another class stay together.
+func (t *Training) path(ctx context.Context, r runspec.Recipe, values []float64, samples []Sample, fold int) ([]float64, error) {
+	losses := make([]float64, len(values))
+	var train, held []Sample
+	for _, s := range samples {
+		if mix(uint64(r.Seed), s.Key, 2)%folds == uint64(fold) {
+			held = append(held, s)
+		} else {
+			train = append(train, s)
+		}
+	}
+	if len(train) == 0 || len(held) == 0 { // a handful of images
+		return losses, nil
+	}
 	size := min(r.BatchSize, len(train))
 	b := newBatch(size, t.data.Dim, t.data.Classes, 1)
 	p := newParams(t.data.Classes, t.data.Dim)
-	h := hyper{l2: l2, weights: t.data.classWeights(r.ClassWeights), seed: r.Seed}
+	h := hyper{weights: t.data.classWeights(r.ClassWeights), seed: r.Seed}
 	steps := searchEpochs * ((len(train) + size - 1) / size)
-	for epoch := range searchEpochs {
-		var s sums
-		for part := range slices.Chunk(shuffled(train, r.Seed, epoch+1), size) {
-			if ctx.Err() != nil {
-				return 0, context.Cause(ctx)
-			}
-			h.rate = cosine(r.LearningRate, p.Step, steps)
-			if err := b.learn(&p, t.rows, part, &h, &s); errors.Is(err, errDiverged) {
-				return math.Inf(1), nil
-			} else if err != nil {
-				return 0, err
+	for i := range values {
+		h.l2, p.Step = values[i], 0
+		for epoch := range searchEpochs {
+			var s sums
+			for part := range slices.Chunk(shuffled(train, r.Seed, i*searchEpochs+epoch+1), size) {
+				if ctx.Err() != nil {
+					return nil, context.Cause(ctx)
+				}
+				h.rate = cosine(r.LearningRate, p.Step, steps)
+				err := b.learn(&p, t.rows, part, &h, &s)
+				if errors.Is(err, errDiverged) {
+					for ; i < len(values); i++ {
+						losses[i] = math.Inf(1)
+					}
+					return losses, nil
+				}
+				if err != nil {
+					return nil, err
+				}
 			}
 		}
+		s, err := b.measure(&p, t.rows, held)
+		if err != nil {
+			return nil, err
+		}
+		losses[i] = s.loss
 	}
-	s, err := b.measure(&p, t.rows, held)
-	return s.loss, err
+	return losses, nil
 }
 
 // cosine is the learning rate of a step: from the full one down to a twentieth (Loshchilov and Hutter 2017).

@@ -6,14 +6,16 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// Adam's usual constants (Kingma and Ba 2015).
+// The optimisers' usual constants. A logistic head's loss is convex and its features are scaled alike, so that plain
+// momentum (Nesterov's) finds the optimum of the regularised loss; Adam (Kingma and Ba 2015) suits dropout's noise.
 const (
-	beta1   = 0.9
-	beta2   = 0.999
-	epsilon = 1e-8
+	momentum = 0.9
+	beta1    = 0.9
+	beta2    = 0.999
+	epsilon  = 1e-8
 )
 
-// Params is a softmax layer on standardised features with its optimiser's moments. Everything of one class lies
+// Params is a softmax layer on scaled features with its optimiser's moments; V is Adam's only. Everything of one class lies
 // together, so that cores share the work by class and each sum has one fixed order.
 type Params struct {
 	Kernel, KernelM, KernelV []float32 // [classes,dim]
@@ -37,6 +39,7 @@ func (p Params) clone() Params {
 type hyper struct {
 	rate, l2 float64
 	weights  []float64 // of classes
+	adam     bool
 	dropout  float64
 	seed     int64
 	epoch    int
@@ -46,7 +49,7 @@ type hyper struct {
 type batch struct {
 	dim, classes int
 	workers      int
-	x            [][]float32 // standardised features
+	x            [][]float32 // scaled features
 	scratch      []float32
 	scores       []float32 // [n,classes]: logits, then probabilities, then their gradient
 }
@@ -167,7 +170,10 @@ func (b *batch) learn(p *Params, r *rows, samples []Sample, h *hyper, into *sums
 		return errDiverged
 	}
 	p.Step++
-	rate := h.rate * math.Sqrt(1-math.Pow(beta2, float64(p.Step))) / (1 - math.Pow(beta1, float64(p.Step)))
+	update := nesterov(h.rate)
+	if h.adam {
+		update = adam(h.rate, p.Step)
+	}
 	split(b.classes, b.workers, func(from, to int) {
 		gradient := make([]float32, b.dim)
 		for c := from; c < to; c++ {
@@ -181,19 +187,36 @@ func (b *batch) learn(p *Params, r *rows, samples []Sample, h *hyper, into *sums
 				blas32.Axpy(g, vector(b.x[i]), vector(gradient))
 				bias += g
 			}
-			adam(kernel, p.KernelM[c*b.dim:(c+1)*b.dim], p.KernelV[c*b.dim:(c+1)*b.dim], gradient, float32(rate))
-			adam(p.Bias[c:c+1], p.BiasM[c:c+1], p.BiasV[c:c+1], []float32{bias}, float32(rate))
+			update(kernel, p.KernelM[c*b.dim:(c+1)*b.dim], p.KernelV[c*b.dim:(c+1)*b.dim], gradient)
+			update(p.Bias[c:c+1], p.BiasM[c:c+1], p.BiasV[c:c+1], []float32{bias})
 		}
 	})
 	return nil
 }
 
-func adam(w, m, v, gradient []float32, rate float32) {
-	m, v, gradient = m[:len(w)], v[:len(w)], gradient[:len(w)]
-	for j, g := range gradient {
-		m[j] += (1 - beta1) * (g - m[j])
-		v[j] += (1 - beta2) * (g*g - v[j])
-		w[j] -= rate * m[j] / (float32(math.Sqrt(float64(v[j]))) + epsilon)
+// rule changes weights w and their moments by a gradient.
+type rule func(w, m, v, gradient []float32)
+
+func nesterov(rate float64) rule {
+	step := float32(rate)
+	return func(w, m, _, gradient []float32) {
+		m, gradient = m[:len(w)], gradient[:len(w)]
+		for j, g := range gradient {
+			m[j] = momentum*m[j] + g
+			w[j] -= step * (g + momentum*m[j])
+		}
+	}
+}
+
+func adam(rate float64, step int) rule {
+	corrected := float32(rate * math.Sqrt(1-math.Pow(beta2, float64(step))) / (1 - math.Pow(beta1, float64(step))))
+	return func(w, m, v, gradient []float32) {
+		m, v, gradient = m[:len(w)], v[:len(w)], gradient[:len(w)]
+		for j, g := range gradient {
+			m[j] += (1 - beta1) * (g - m[j])
+			v[j] += (1 - beta2) * (g*g - v[j])
+			w[j] -= corrected * m[j] / (float32(math.Sqrt(float64(v[j]))) + epsilon)
+		}
 	}
 }
 

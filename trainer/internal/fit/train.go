@@ -106,7 +106,7 @@ func (t *Training) Run(ctx context.Context, r runspec.Recipe, s State) (State, e
 func (t *Training) epoch(ctx context.Context, r runspec.Recipe, s *State, b *batch, steps int) (runspec.Epoch, error) {
 	h := hyper{l2: r.L2, weights: t.data.classWeights(r.ClassWeights), seed: r.Seed, epoch: s.Epoch + 1}
 	if r.Head == Dense {
-		h.dropout = r.Dropout
+		h.adam, h.dropout = true, r.Dropout
 	}
 	var learned sums
 	for part := range slices.Chunk(shuffled(t.data.Train, r.Seed, s.Epoch+1), r.BatchSize) {
@@ -137,15 +137,15 @@ func (t *Training) epoch(ctx context.Context, r runspec.Recipe, s *State, b *bat
 		LearningRate: runspec.Float(h.rate)}, nil
 }
 
-// Head returns the best weights of a state, with the standardisation folded in so that they take plain features:
-// w·(x−μ)/σ + b = (w/σ)·x + (b − Σ w·μ/σ).
+// Head returns the best weights of a state, with the scaling folded in so that they take plain features:
+// w·(x−μ)·s + b = (w·s)·x + (b − Σ w·s·μ).
 func (t *Training) Head(s State) Head {
 	dim, classes := t.data.Dim, t.data.Classes
 	h := Head{Kernel: make([]float32, dim*classes), Bias: make([]float32, classes)}
 	for c := range classes {
 		bias := float64(s.Best.Bias[c])
 		for j := range dim {
-			w := float64(s.Best.Kernel[c*dim+j]) * float64(t.rows.inv[j])
+			w := float64(s.Best.Kernel[c*dim+j]) * float64(t.rows.scale)
 			h.Kernel[j*classes+c] = float32(w)
 			bias -= w * float64(t.rows.mean[j])
 		}
