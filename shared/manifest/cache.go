@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"hash/crc32"
@@ -121,9 +120,7 @@ func replaceFile(path string, data []byte) error {
 		return fmt.Errorf("write the hash cache: %w", err)
 	}
 	defer os.Remove(f.Name())
-	w := bufio.NewWriter(f)
-	w.Write(data)
-	err = w.Flush()
+	_, err = f.Write(data)
 	if err == nil {
 		err = f.Sync()
 	}

@@ -3,7 +3,6 @@ package manifest
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"io"
 	"slices"
 
 	"golang.org/x/text/unicode/norm"
@@ -20,9 +19,9 @@ func Digest(images []Image) string {
 	}
 	slices.Sort(lines)
 	h := sha256.New()
-	io.WriteString(h, digestHead)
+	h.Write([]byte(digestHead))
 	for _, l := range lines {
-		io.WriteString(h, l)
+		h.Write([]byte(l))
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

@@ -14,20 +14,17 @@ func (w *window) jpeg() (Header, error) {
 			return h, damaged(sayCut)
 		}
 		marker := b[1]
-		switch {
-		case b[0] != 0xff || marker == 0x00: // decoders skip what is no marker; so do we, within reason
+		skip, isJunk := jpegSkip(b[0], marker)
+		if isJunk {
 			if junk++; junk > jpegMaxJunk {
 				return h, damaged("its header makes no sense")
 			}
-			off++
+		}
+		if skip > 0 {
+			off += skip
 			continue
-		case marker == 0xff: // fill byte
-			off++
-			continue
-		case marker == 0x01 || marker >= 0xd0 && marker <= 0xd8: // no length follows
-			off += 2
-			continue
-		case marker == 0xd9:
+		}
+		if marker == 0xd9 {
 			return h, damaged("it has no picture in it")
 		}
 		b = w.exactly(off+2, 2)
@@ -44,13 +41,32 @@ func (w *window) jpeg() (Header, error) {
 			if id := w.exactly(off+4, 6); string(id) == "Exif\x00\x00" {
 				h.Orientation = w.orientation(off+10, length-8)
 			}
-		case marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc:
+		case jpegFrameMarker(marker):
 			if err := w.jpegFrame(&h, off, marker); err != nil {
 				return h, err
 			}
 		}
 		off += 2 + length
 	}
+}
+
+// jpegSkip says how many bytes to pass over because no segment with a length begins with these two. Decoders skip what is
+// no marker at all, and so does this reader, within reason: such a byte is junk.
+func jpegSkip(first, marker byte) (bytes int64, junk bool) {
+	switch {
+	case first != 0xff || marker == 0x00:
+		return 1, true
+	case marker == 0xff: // fill byte
+		return 1, false
+	case marker == 0x01 || marker >= 0xd0 && marker <= 0xd8: // no length follows
+		return 2, false
+	}
+	return 0, false
+}
+
+// jpegFrameMarker tells the start-of-frame markers from the tables and extensions between them (table B.1).
+func jpegFrameMarker(marker byte) bool {
+	return marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc
 }
 
 // jpegFrame reads the frame header at off.

@@ -11,18 +11,9 @@ const pngEnd = "\x00\x00\x00\x00IEND\xaeB`\x82"
 // when IEND is not the end of the file.
 func (w *window) png() (Header, error) {
 	h := Header{Format: PNG}
-	head := w.exactly(8, 25) // length, IHDR, 13 bytes, CRC
-	if head == nil {
-		return h, damaged(sayCut)
+	if err := w.pngHead(&h); err != nil {
+		return h, err
 	}
-	if string(head[:8]) != "\x00\x00\x00\x0dIHDR" || crc32.ChecksumIEEE(head[4:21]) != binary.BigEndian.Uint32(head[21:]) {
-		return h, damaged("its header makes no sense")
-	}
-	width, height := binary.BigEndian.Uint32(head[8:]), binary.BigEndian.Uint32(head[12:])
-	if width > 1<<31-1 || height > 1<<31-1 || !pngDepth(head[16], head[17]) || head[18] != 0 || head[19] != 0 || head[20] > 1 {
-		return h, damaged("its header makes no sense")
-	}
-	h.Width, h.Height = int(width), int(height)
 	data := false
 	for off := int64(33); ; {
 		c := w.exactly(off, 8)
@@ -51,6 +42,23 @@ func (w *window) png() (Header, error) {
 		}
 		off += 12 + length
 	}
+}
+
+// pngHead reads the IHDR chunk.
+func (w *window) pngHead(h *Header) error {
+	head := w.exactly(8, 25) // length, IHDR, 13 bytes, CRC
+	if head == nil {
+		return damaged(sayCut)
+	}
+	if string(head[:8]) != "\x00\x00\x00\x0dIHDR" || crc32.ChecksumIEEE(head[4:21]) != binary.BigEndian.Uint32(head[21:]) {
+		return damaged("its header makes no sense")
+	}
+	width, height := binary.BigEndian.Uint32(head[8:]), binary.BigEndian.Uint32(head[12:])
+	if width > 1<<31-1 || height > 1<<31-1 || !pngDepth(head[16], head[17]) || head[18] != 0 || head[19] != 0 || head[20] > 1 {
+		return damaged("its header makes no sense")
+	}
+	h.Width, h.Height = int(width), int(height)
+	return nil
 }
 
 // pngFrames reports whether the acTL chunk at off announces more than one frame.

@@ -33,18 +33,10 @@ func (w *window) webp() (Header, error) {
 				return h, refuse(Unsupported, "is an animated WebP, which cannot be trained on. Save one of its frames as JPEG or PNG, or delete it.")
 			}
 			canvasW, canvasH = 1+uint24(c[4:]), 1+uint24(c[7:])
-		case id == "VP8 " && len(c) == 10:
-			if c[0]&1 != 0 || c[3] != 0x9d || c[4] != 0x01 || c[5] != 0x2a {
+		case id == "VP8 " && len(c) == 10, id == "VP8L" && len(c) >= 5:
+			if h.Width, h.Height = webpPicture(id, c); h.Width == 0 {
 				return h, damaged("its header makes no sense")
 			}
-			h.Width, h.Height = int(binary.LittleEndian.Uint16(c[6:]))&0x3fff, int(binary.LittleEndian.Uint16(c[8:]))&0x3fff
-			picture = true
-		case id == "VP8L" && len(c) >= 5:
-			bits := binary.LittleEndian.Uint32(c[1:])
-			if c[0] != 0x2f || bits>>29 != 0 {
-				return h, damaged("its header makes no sense")
-			}
-			h.Width, h.Height = 1+int(bits&0x3fff), 1+int(bits>>14&0x3fff)
 			picture = true
 		}
 		if picture && canvasW == 0 {
@@ -59,6 +51,22 @@ func (w *window) webp() (Header, error) {
 		return h, damaged("its picture and its canvas differ in size")
 	}
 	return h, nil
+}
+
+// webpPicture reads the sides from the first bytes of a picture chunk, lossy (RFC 6386, 9.1) or lossless; 0, 0 when they
+// are no such picture.
+func webpPicture(id string, c []byte) (width, height int) {
+	if id == "VP8 " {
+		if c[0]&1 != 0 || c[3] != 0x9d || c[4] != 0x01 || c[5] != 0x2a {
+			return 0, 0
+		}
+		return int(binary.LittleEndian.Uint16(c[6:])) & 0x3fff, int(binary.LittleEndian.Uint16(c[8:])) & 0x3fff
+	}
+	bits := binary.LittleEndian.Uint32(c[1:])
+	if c[0] != 0x2f || bits>>29 != 0 {
+		return 0, 0
+	}
+	return 1 + int(bits&0x3fff), 1 + int(bits>>14&0x3fff)
 }
 
 // webpOrientation allows for the JPEG prefix that some writers put before the TIFF header.

@@ -82,10 +82,10 @@ func (p *Pack) Open(offset int64) (io.ReadCloser, error) {
 	}
 	r := &reader{pack: p, index: bytes.NewReader(p.index), sum: sha256.New()}
 	if offset < int64(len(p.index)) {
-		r.index.Seek(offset, io.SeekStart)
+		r.index.Reset(p.index[offset:])
 		return r, nil
 	}
-	r.index.Seek(0, io.SeekEnd)
+	r.index.Reset(nil)
 	if offset == p.size {
 		r.next = len(p.sources)
 		return r, nil
@@ -93,7 +93,7 @@ func (p *Pack) Open(offset int64) (io.ReadCloser, error) {
 	r.next = sort.Search(len(p.starts), func(i int) bool { return p.starts[i] > offset }) - 1
 	skip := offset - p.starts[r.next]
 	if _, err := io.CopyN(io.Discard, r, skip); err != nil {
-		r.Close()
+		_ = r.Close()
 		return nil, err
 	}
 	return r, nil

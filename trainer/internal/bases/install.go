@@ -241,7 +241,7 @@ func store(dir string, entry Entry, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := writeDurable(dir, entry.File, data); err != nil {
+	if err := writeOnce(dir, entry.File, data); err != nil {
 		return err
 	}
 	entries := slices.DeleteFunc(catalog.Entries, func(e Entry) bool { return e.Name == entry.Name })
@@ -259,5 +259,5 @@ func store(dir string, entry Entry, data []byte) error {
 	if err != nil {
 		return err
 	}
-	return writeDurable(dir, runspec.BasesFile, append(list, '\n'))
+	return writeOnce(dir, runspec.BasesFile, append(list, '\n'))
 }

@@ -12,6 +12,8 @@ import (
 	"path"
 	"path/filepath"
 	"time"
+
+	"github.com/cultivar-ml/cultivar/trainer/internal/durable"
 )
 
 // publish has write make a file at a temporary place in dir, syncs and hashes it, and gives it a's name. It fills in
@@ -33,7 +35,7 @@ func publish(dir string, a *Artifact, write func(temp string) error) error {
 	if err := os.Rename(temp, filepath.Join(dir, a.Name)); err != nil {
 		return fmt.Errorf("export %s: %w", a.Name, err)
 	}
-	if err := syncDir(dir); err != nil {
+	if err := durable.SyncFolder(dir); err != nil {
 		return fmt.Errorf("export %s: %w", a.Name, err)
 	}
 	return nil
@@ -82,7 +84,7 @@ func publishDir(target string, write func(temp string) error) error {
 	if err := os.Rename(temp, target); err != nil {
 		return fmt.Errorf("export %s: %w", name, err)
 	}
-	if err := syncDir(dir); err != nil {
+	if err := durable.SyncFolder(dir); err != nil {
 		return fmt.Errorf("export %s: %w", name, err)
 	}
 	return nil
@@ -94,20 +96,8 @@ func syncTree(dir string) error {
 		if err != nil || !d.IsDir() {
 			return err
 		}
-		return syncDir(name)
+		return durable.SyncFolder(name)
 	})
-}
-
-func syncDir(dir string) error {
-	if dir == "" {
-		dir = "."
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // zipDir packs folder into a .zip at target, below a folder named top. Equal folders give equal bytes: names in order,

@@ -14,12 +14,18 @@ import (
 
 // The binding's types under one roof, so that most packages import only this one.
 type (
-	Graph     = graft.Graph
+	// Graph is graft's graph.
+	Graph = graft.Graph
+	// Operation is graft's node of a graph.
 	Operation = graft.Operation
-	Output    = graft.Output
-	Session   = graft.Session
-	Shape     = graft.Shape
-	Tensor    = graft.Tensor
+	// Output is graft's output of an operation.
+	Output = graft.Output
+	// Session is graft's session; open it with NewSession.
+	Session = graft.Session
+	// Shape is graft's shape.
+	Shape = graft.Shape
+	// Tensor is graft's tensor.
+	Tensor = graft.Tensor
 )
 
 // Threads sets how a session uses the processor. Zero leaves a choice to TensorFlow (all cores).

@@ -77,7 +77,7 @@ func checkStart(path string) error {
 	defer file.Close()
 	start := make([]byte, 4)
 	n, err := io.ReadFull(file, start)
-	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		return err
 	}
 	const pickleOpcode = 0x80 // PROTO, the first byte of every pickle since protocol 2
