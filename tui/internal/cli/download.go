@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -98,10 +99,15 @@ func choose(all []runspec.Artifact, run api.Run, o downloadOptions) ([]runspec.A
 		}
 		return nil, api.Errorf(api.CodeNotFound, "Run #%d has no %s. It has: %s.", run.Number, what, shown(strings.Join(names, ", "), "nothing"))
 	}
+	isLabels := func(a runspec.Artifact) bool { return a.Format == formatLabels }
+	if i := slices.IndexFunc(out, isLabels); i >= 0 { // models come first
+		labels := out[i]
+		out = append(slices.Delete(out, i, i+1), labels)
+	}
 	return out, nil
 }
 
-// pipe writes one file to standard output.
+// pipe writes one file, of several the first model, to standard output.
 func (c *command) pipe(ctx context.Context, cl *client.Client, run api.Run, o downloadOptions) error {
 	all, err := cl.Artifacts(ctx, run.Id)
 	if err != nil {
@@ -110,14 +116,6 @@ func (c *command) pipe(ctx context.Context, cl *client.Client, run api.Run, o do
 	chosen, err := choose(all, run, o)
 	if err != nil {
 		return err
-	}
-	if len(chosen) > 1 && o.name == "" && o.format == "" {
-		for _, a := range chosen { // the model rather than its labels
-			if a.Format != formatLabels {
-				chosen = []runspec.Artifact{a}
-				break
-			}
-		}
 	}
 	r, err := cl.OpenArtifact(ctx, run.Id, chosen[0].Name)
 	if err != nil {

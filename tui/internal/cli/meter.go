@@ -5,20 +5,21 @@ import (
 	"time"
 )
 
-// How often progress is said: in a terminal the line is redrawn, elsewhere a line is added.
+// How often progress is said: in a terminal the line is redrawn, elsewhere a line is added. What is quick says nothing.
 const (
 	redrawEvery = 250 * time.Millisecond
-	lineEvery   = 10 * time.Second
-	lineStep    = 5 // percent
+	lineSoon    = 2 * time.Second  // at least, between lines
+	lineEvery   = 10 * time.Second // at most, when less than lineStep was done
+	lineStep    = 5                // percent
 )
 
 // meter shows how far a long work is, on standard error.
 type meter struct {
 	c       *command
 	label   string
-	last    time.Time
-	percent int
-	drawn   bool // a line is on the screen, without its end
+	last    time.Time // when the line was said, or the work began
+	percent int       // said then
+	drawn   bool      // a line is on the screen, without its end
 }
 
 // set says that done of total is reached; total 0: not known.
@@ -26,29 +27,22 @@ func (m *meter) set(label string, done, total int64, detail string) {
 	if m.c.quiet || m.c.json {
 		return
 	}
-	now, pct := m.c.Now(), -1
+	now, percent := m.c.Now(), -1
 	if total > 0 {
-		pct = int(100 * done / total)
+		percent = int(100 * done / total)
 	}
-	fresh := label != m.label
-	if fresh {
+	if label != m.label {
 		m.end()
-	}
-	since := now.Sub(m.last)
-	if m.c.ErrTerminal {
-		if !fresh && since < redrawEvery && pct < 100 {
-			return
-		}
-	} else if !fresh && since < lineEvery && (pct < 0 || pct < m.percent+lineStep) {
+		m.label, m.last, m.percent = label, now, 0
 		return
 	}
-	if !fresh && pct == m.percent && pct == 100 {
+	if !m.due(now.Sub(m.last), percent) {
 		return
 	}
-	m.label, m.last, m.percent = label, now, pct
+	m.last, m.percent = now, percent
 	text := label
-	if pct >= 0 {
-		text += fmt.Sprintf(" %3d %%", pct)
+	if percent >= 0 {
+		text += fmt.Sprintf(" %3d %%", percent)
 	}
 	if detail != "" {
 		text += "  " + detail
@@ -61,11 +55,18 @@ func (m *meter) set(label string, done, total int64, detail string) {
 	_, _ = fmt.Fprintln(m.c.Err, text)
 }
 
-// end leaves the line, so that other text can follow.
+func (m *meter) due(since time.Duration, percent int) bool {
+	if m.c.ErrTerminal {
+		return since >= redrawEvery
+	}
+	return since >= lineEvery || since >= lineSoon && percent >= m.percent+lineStep
+}
+
+// end wipes the line, so that other text can take its place.
 func (m *meter) end() {
 	if m.drawn {
-		_, _ = fmt.Fprintln(m.c.Err)
+		_, _ = fmt.Fprint(m.c.Err, "\r\x1b[K")
 		m.drawn = false
 	}
-	m.label, m.percent = "", -1
+	m.label = ""
 }

@@ -145,7 +145,7 @@ func (c *command) watchVerb() *cobra.Command {
 				return err
 			}
 		} else {
-			c.say("Run #%d, %s, is %s.", run.Number, shown(run.Name, "unnamed"), run.State)
+			c.say("Run #%d, %s, %s.", run.Number, shown(run.Name, "unnamed"), stateWords(run.State))
 		}
 		classes := 0
 		if set, err := cl.Dataset(ctx, run.Dataset); err == nil {
@@ -166,24 +166,24 @@ func (c *command) control(use, short, example, said string, change func(*client.
 		if c.json {
 			return c.emit(run)
 		}
-		c.say(said, run.Number, shown(run.Name, "unnamed"), run.State)
+		c.say(said, run.Number, shown(run.Name, "unnamed"), stateWords(run.State))
 		return nil
 	})
 }
 
 func (c *command) stopVerb() *cobra.Command {
 	return c.control("stop RUN", "End a training now and keep the best so far", "cultivar stop latest",
-		"Run #%d, %s, is %s: the best so far is kept.", (*client.Client).StopRun)
+		"Run #%d, %s, %s: the best so far is kept.", (*client.Client).StopRun)
 }
 
 func (c *command) cancelVerb() *cobra.Command {
 	return c.control("cancel RUN", "Give a training up and keep nothing", "cultivar cancel 14",
-		"Run #%d, %s, is %s: nothing of it is kept.", (*client.Client).CancelRun)
+		"Run #%d, %s, %s: nothing of it is kept.", (*client.Client).CancelRun)
 }
 
 func (c *command) retryVerb() *cobra.Command {
 	return c.control("retry RUN", "Train again with the same photos and settings", "cultivar retry 14",
-		"Run #%d, %s, is %s.", (*client.Client).RetryRun)
+		"Run #%d, %s, %s.", (*client.Client).RetryRun)
 }
 
 func (c *command) datasetsVerb() *cobra.Command {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/cultivar-ml/cultivar/shared/api"
 	"github.com/cultivar-ml/cultivar/shared/safe"
 )
 
@@ -111,4 +112,27 @@ func inWords(accuracy float64, images, classes int) string {
 		text += fmt.Sprintf(" This was measured on only %s, so take it with a pinch of salt.", count(images, "photo", "photos"))
 	}
 	return text
+}
+
+// stateWords is a state as the end of a sentence about a run.
+func stateWords(s api.State) string {
+	switch s {
+	case api.StateQueued:
+		return "waits for its turn"
+	case api.StateStarting:
+		return "is starting"
+	case api.StateRunning:
+		return "is being trained"
+	case api.StateStopping:
+		return "is being ended"
+	case api.StateInterrupted:
+		return "was interrupted and will go on"
+	case api.StateSucceeded:
+		return "has finished"
+	case api.StateFailed:
+		return "has failed"
+	case api.StateCancelled:
+		return "was cancelled"
+	}
+	return shown(string(s), "is in no known state")
 }

@@ -176,7 +176,7 @@ func (c *command) started(run api.Run, detach bool) error {
 	if c.json {
 		return c.emit(runEvent{"run", run})
 	}
-	c.say("Run #%d, %s, is %s.", run.Number, shown(run.Name, "unnamed"), run.State)
+	c.say("Run #%d, %s, %s.", run.Number, shown(run.Name, "unnamed"), stateWords(run.State))
 	if detach {
 		c.say("Watch it: cultivar watch %d", run.Number)
 	}

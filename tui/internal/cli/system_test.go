@@ -1,0 +1,268 @@
+package cli_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cultivar-ml/cultivar/shared/runspec"
+	"github.com/cultivar-ml/cultivar/tui/internal/local"
+)
+
+// system starts the real server, with the real trainer and base models, for the command line to find.
+func system(t *testing.T) {
+	t.Helper()
+	root, err := filepath.Abs("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin, bases := os.Getenv("CULTIVAR_BIN"), os.Getenv("CULTIVAR_BASES")
+	if bin == "" {
+		bin = filepath.Join(root, "bin")
+	}
+	if bases == "" {
+		bases = filepath.Join(root, ".deps", "bases")
+	}
+	for _, path := range []string{filepath.Join(bin, "cultivar-server"), filepath.Join(bin, "cultivar-trainer"), filepath.Join(bases, runspec.BasesFile)} {
+		if _, err := os.Stat(path); err != nil {
+			t.Skip("SKIPPED, NOT CHECKED: the programs or base models are not there: run `make build bases`")
+		}
+	}
+	data, err := os.MkdirTemp("", "cv") // short: a socket lies in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(data) })
+	t.Setenv("CULTIVAR_DATA", data)
+	t.Setenv("CULTIVAR_SERVER", "")
+	t.Setenv("CULTIVAR_TOKEN", "")
+	t.Setenv("XDG_CACHE_HOME", filepath.Join(data, "cache"))
+	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	server := exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(bin, "cultivar-server"), "serve", "--data", data, "--bases", bases)
+	log, err := os.Create(filepath.Join(data, "test.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Stdout, server.Stderr = log, log
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = server.Process.Signal(syscall.SIGTERM)
+		_ = server.Wait()
+		if b, err := os.ReadFile(log.Name()); err == nil && t.Failed() {
+			t.Logf("the server's log:\n%s", b)
+		}
+		_ = log.Close()
+	})
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		if _, err := os.Stat(local.Socket(data)); err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the server does not listen")
+		}
+	}
+}
+
+// line is any line of --json.
+type line struct {
+	Event        string
+	Run          json.RawMessage
+	ID           int64
+	Record       runspec.Record
+	Number       int
+	State        string
+	ValAccuracy  *float64 `json:"val_accuracy"`
+	TestAccuracy *float64 `json:"test_accuracy"`
+	Files        []string
+	Images       int
+	KnownImages  int `json:"known_images"`
+}
+
+func linesOf(t *testing.T, o outcome) []line {
+	t.Helper()
+	var all []line
+	s := bufio.NewScanner(strings.NewReader(o.out))
+	s.Buffer(nil, 4<<20)
+	for s.Scan() {
+		var l line
+		if err := json.Unmarshal(s.Bytes(), &l); err != nil {
+			t.Fatalf("%v in %s", err, s.Text())
+		}
+		all = append(all, l)
+	}
+	return all
+}
+
+// checkEpochs wants epochs 1…n, each once and in order, and returns n.
+func checkEpochs(t *testing.T, all []line) int {
+	t.Helper()
+	var epochs []int
+	var last int64
+	for _, l := range all {
+		if l.Event != "record" {
+			continue
+		}
+		if l.ID <= last {
+			t.Errorf("event %d comes after event %d", l.ID, last)
+		}
+		last = l.ID
+		if e, ok := l.Record.Body.(runspec.Epoch); ok {
+			epochs = append(epochs, e.Epoch)
+		}
+	}
+	for i, e := range epochs {
+		if e != i+1 {
+			t.Fatalf("epochs %v", epochs)
+		}
+	}
+	if len(epochs) == 0 {
+		t.Error("no epochs at all")
+	}
+	return len(epochs)
+}
+
+// TestWholePath goes from a folder to predictions with the real server and trainer, verb by verb.
+func TestWholePath(t *testing.T) {
+	system(t)
+	ctx := t.Context()
+	work := t.TempDir()
+	garden, home := filepath.Join(work, "my garden"), filepath.Join(work, "home")
+	if err := os.Mkdir(home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cultivar(t, ctx, "sample", garden, "--per-class", "16", "--problems").expect(t, 0)
+	cultivar(t, ctx, "runs").expect(t, 0, "No runs yet")
+	cultivar(t, ctx, "results", "latest").expect(t, 3, "There are no runs yet")
+	cultivar(t, ctx, "bases").expect(t, 0, "efficientnet_lite0")
+
+	o := cultivar(t, ctx, "train", garden, "--json", "--epochs", "12", "--patience", "12", "-o", home)
+	o.expect(t, 0)
+	all := linesOf(t, o)
+	n := checkEpochs(t, all)
+	last := all[len(all)-1]
+	if all[0].Event != "scan" || all[0].Images != 80 || last.Event != "result" || last.State != "succeeded" || last.Number != 1 {
+		t.Fatalf("first line %+v, last line %+v", all[0], last)
+	}
+	if last.TestAccuracy == nil || *last.TestAccuracy < 0.4 || *last.TestAccuracy > 1 {
+		t.Errorf("test accuracy %v", last.TestAccuracy)
+	}
+	if want := []string{filepath.Join(home, "my-garden.h5"), filepath.Join(home, "my-garden-labels.txt")}; !slices.Equal(last.Files, want) {
+		t.Errorf("files %q, want %q", last.Files, want)
+	}
+
+	t.Run("watch tells each epoch once", func(t *testing.T) {
+		o := cultivar(t, ctx, "watch", "#1", "--json")
+		o.expect(t, 0)
+		if again := checkEpochs(t, linesOf(t, o)); again != n {
+			t.Errorf("%d epochs, but %d when it was trained", again, n)
+		}
+		cultivar(t, ctx, "watch", "1").expect(t, 0, "has finished", "epoch   1", "Test accuracy")
+	})
+	t.Run("lists", func(t *testing.T) {
+		cultivar(t, ctx, "runs").expect(t, 0, "#1", "my garden", "succeeded")
+		cultivar(t, ctx, "datasets").expect(t, 0, "my garden", "80", "ready")
+		cultivar(t, ctx, "watch", "99").expect(t, 3, "no run #99")
+		cultivar(t, ctx, "watch", "nonsense").expect(t, 3)
+	})
+	t.Run("results", func(t *testing.T) {
+		cultivar(t, ctx, "results", "latest").expect(t, 0, "test accuracy", "right when said", "Rows: what it is")
+	})
+	t.Run("download", func(t *testing.T) { downloads(t, home) })
+	t.Run("predict", func(t *testing.T) { predictions(t, garden) })
+	t.Run("nothing is sent twice", func(t *testing.T) {
+		o := cultivar(t, ctx, "train", garden, "--json", "--detach", "--seed", "5", "--name", "again")
+		o.expect(t, 0)
+		lines := linesOf(t, o)
+		if u := lines[1]; u.Event != "upload" || u.KnownImages != u.Images || lines[len(lines)-1].Event != "run" {
+			t.Errorf("lines %+v", lines)
+		}
+		cultivar(t, ctx, "cancel", "latest").expect(t, 0, "Run #2, again")
+		cultivar(t, ctx, "watch", "2").expect(t, 7, "cancelled")
+		cultivar(t, ctx, "download", "2").expect(t, 7, "has no model")
+	})
+}
+
+func downloads(t *testing.T, home string) {
+	ctx := t.Context()
+	cultivar(t, ctx, "download", "1", "-o", home).expect(t, 0, "my-garden.h5 is here already")
+	if err := os.WriteFile(filepath.Join(home, "my-garden.h5"), []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cultivar(t, ctx, "download", "1", "--format", "h5", "-o", home).expect(t, 0, "my-garden-2.h5")
+	if b, err := os.ReadFile(filepath.Join(home, "my-garden.h5")); err != nil || string(b) != "mine" {
+		t.Errorf("a file of the user's was replaced (%v)", err)
+	}
+	cultivar(t, ctx, "download", "1", "--format", "h5", "-o", home, "--force").expect(t, 0, "Saved")
+	if b, err := os.ReadFile(filepath.Join(home, "my-garden.h5")); err != nil || !strings.HasPrefix(string(b), "\x89HDF") {
+		t.Errorf("--force did not replace the file (%v)", err)
+	}
+	labels := cultivar(t, ctx, "download", "1", "labels.txt", "-o", "-")
+	if labels.expect(t, 0); labels.out != "clover\ndaisy\npoppy\nsunflower\ntulip\n" {
+		t.Errorf("labels %q", labels.out)
+	}
+	cultivar(t, ctx, "download", "1", "nothing.bin", "-o", home).expect(t, 3, "labels.txt")
+	cultivar(t, ctx, "download", "1", "-o", filepath.Join(home, "absent")).expect(t, 1, "is no folder")
+}
+
+func predictions(t *testing.T, garden string) {
+	ctx := t.Context()
+	o := cultivar(t, ctx, "predict", "latest", filepath.Join(garden, "poppy", "poppy-001.jpg"), filepath.Join(garden, "daisy"), "--json")
+	o.expect(t, 0)
+	type answer struct {
+		Path  string
+		Top   []runspec.Score
+		Error string
+	}
+	var answers []answer
+	for text := range strings.Lines(o.out) {
+		var a answer
+		if err := json.Unmarshal([]byte(text), &a); err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, a)
+	}
+	if len(answers) != 18 || answers[0].Top[0].Label != "poppy" { // one, 16 daisies and notes.jpg
+		t.Fatalf("answers %+v", answers)
+	}
+	for i, a := range answers {
+		if i > 1 && a.Path <= answers[i-1].Path {
+			t.Errorf("%s comes after %s", a.Path, answers[i-1].Path)
+		}
+		if bad := filepath.Base(a.Path) == "notes.jpg"; bad != (a.Error != "") {
+			t.Errorf("answer %+v", a)
+		}
+	}
+	cultivar(t, ctx, "predict", "latest", filepath.Join(garden, "absent.jpg")).expect(t, 3, "absent.jpg")
+}
+
+// TestLeaving is ctrl+c in the middle: the training goes on, and watch shows all of it.
+func TestLeaving(t *testing.T) {
+	system(t)
+	garden := filepath.Join(t.TempDir(), "garden")
+	cultivar(t, t.Context(), "sample", garden, "--per-class", "12").expect(t, 0)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	go func() { // leaves as soon as the run exists
+		for ctx.Err() == nil {
+			if o := cultivar(t, ctx, "runs", "--json"); strings.Contains(o.out, `"number":1`) {
+				cancel(errors.New("ctrl+c"))
+			}
+		}
+	}()
+	o := cultivar(t, ctx, "train", garden, "--epochs", "5", "-o", t.TempDir())
+	o.expect(t, 130, "The training goes on", "cultivar watch 1")
+	o = cultivar(t, t.Context(), "watch", "1", "--json")
+	o.expect(t, 0)
+	checkEpochs(t, linesOf(t, o))
+}
