@@ -162,7 +162,9 @@ func (a *app) run(ctx context.Context, stop context.CancelFunc, front, callback 
 	defer cancel()
 	var errs []error
 	for _, s := range servers {
-		errs = append(errs, s.Shutdown(patience))
+		if s.Shutdown(patience) != nil { // somebody is slow; what is acknowledged is durable, so nothing is lost
+			errs = append(errs, s.Close())
+		}
 	}
 	work.Wait()
 	close(failed)
@@ -179,14 +181,13 @@ func (a *app) housekeep(ctx context.Context, stop context.CancelFunc) {
 	defer clean.Stop()
 	look := time.NewTicker(idleLook(a.config.IdleExit))
 	defer look.Stop()
+	a.clean(ctx)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-clean.C:
-			if err := a.ingest.Clean(ctx); err != nil && ctx.Err() == nil {
-				a.log.ErrorContext(ctx, "give up expired uploads", "error", err)
-			}
+			a.clean(ctx)
 		case <-look.C:
 			if a.idle(ctx) {
 				a.log.InfoContext(ctx, "idle for long enough", "idle_exit", a.config.IdleExit.String())
@@ -194,6 +195,12 @@ func (a *app) housekeep(ctx context.Context, stop context.CancelFunc) {
 				return
 			}
 		}
+	}
+}
+
+func (a *app) clean(ctx context.Context) {
+	if err := a.ingest.Clean(ctx); err != nil && ctx.Err() == nil {
+		a.log.ErrorContext(ctx, "give up expired uploads", "error", err)
 	}
 }
 

@@ -13,17 +13,37 @@ func dataset(d store.Dataset) api.Dataset {
 	}
 }
 
+// runs converts tasks with their places in the queue.
+func (s *Server) runs(ctx context.Context, all []store.Task) ([]api.Run, error) {
+	var positions map[string]int
+	out := make([]api.Run, len(all))
+	for i, t := range all {
+		if t.State == api.StateQueued && positions == nil {
+			var err error
+			if positions, err = s.Tasks.Positions(ctx); err != nil {
+				return nil, err
+			}
+		}
+		out[i] = run(t, positions[t.ID])
+	}
+	return out, nil
+}
+
 func (s *Server) run(ctx context.Context, t store.Task) (api.Run, error) {
-	position, err := s.Tasks.Position(ctx, t)
+	out, err := s.runs(ctx, []store.Task{t})
 	if err != nil {
 		return api.Run{}, err
 	}
+	return out[0], nil
+}
+
+func run(t store.Task, position int) api.Run {
 	return api.Run{
 		Id: t.ID, Number: t.Number, Name: t.Name, Dataset: t.Dataset, DatasetName: t.DatasetName, Recipe: t.Recipe,
 		State: t.State, Reason: text(t.Reason), QueuePosition: count(position), Attempt: t.Attempt, Progress: t.Progress,
 		Epoch: t.Epoch, ValAccuracy: narrow(t.ValAccuracy), TestAccuracy: narrow(t.TestAccuracy), RetryOf: text(t.RetryOf),
 		Created: t.Created, Started: t.Started, Ended: t.Ended, LastEvent: t.LastEvent,
-	}, nil
+	}
 }
 
 func task(t store.Task) api.Task {

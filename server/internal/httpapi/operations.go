@@ -61,13 +61,13 @@ func (o operations) ListDatasets(ctx context.Context, r api.ListDatasetsRequestO
 		return nil, err
 	}
 	out := api.ListDatasets200JSONResponse{Datasets: []api.Dataset{}}
-	for i, d := range all {
-		if i == p.Limit-1 {
-			last := all[i-1]
-			next := store.Position(last.Created, last.ID)
-			out.Next = &next
-			break
-		}
+	if len(all) == p.Limit {
+		all = all[:p.Limit-1]
+		last := all[len(all)-1]
+		next := store.Position(last.Created, last.ID)
+		out.Next = &next
+	}
+	for _, d := range all {
 		out.Datasets = append(out.Datasets, dataset(d))
 	}
 	return out, nil
@@ -112,21 +112,15 @@ func (o operations) ListRuns(ctx context.Context, r api.ListRunsRequestObject) (
 	if err != nil {
 		return nil, err
 	}
-	out := api.ListRuns200JSONResponse{Runs: []api.Run{}}
-	for i, t := range all {
-		if i == p.Limit-1 {
-			last := all[i-1]
-			next := store.Position(last.Created, last.ID)
-			out.Next = &next
-			break
-		}
-		run, err := o.run(ctx, t)
-		if err != nil {
-			return nil, err
-		}
-		out.Runs = append(out.Runs, run)
+	out := api.ListRuns200JSONResponse{}
+	if len(all) == p.Limit {
+		all = all[:p.Limit-1]
+		last := all[len(all)-1]
+		next := store.Position(last.Created, last.ID)
+		out.Next = &next
 	}
-	return out, nil
+	out.Runs, err = o.runs(ctx, all)
+	return out, err
 }
 
 // CreateRun implements api.StrictServerInterface.

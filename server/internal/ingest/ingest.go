@@ -39,7 +39,7 @@ type Options struct {
 	Store  *store.Store
 	Volume *files.Volume
 	Now    func() time.Time
-	Free   func() (float64, error) // share of the volume that is free; nil: ask the volume
+	Free   func() (free, total uint64, err error) // bytes of the disk; nil: ask the volume
 }
 
 // Service takes datasets in. Its methods may be called from any goroutine.
@@ -47,7 +47,7 @@ type Service struct {
 	store  *store.Store
 	volume *files.Volume
 	now    func() time.Time
-	free   func() (float64, error)
+	free   func() (free, total uint64, err error)
 
 	// packs is held while a pack's file and rows change together, so that deleting one dataset cannot remove a file
 	// that another upload has just found to be there.
@@ -78,7 +78,7 @@ func (s *Service) CreateDataset(ctx context.Context, user string, c api.DatasetC
 	if known = d.State == api.DatasetReady; known {
 		return d, true, nil
 	}
-	return d, false, s.room(c.Bytes)
+	return d, false, s.room(ctx, 0)
 }
 
 func checkDataset(c api.DatasetCreate) error {
@@ -103,16 +103,20 @@ func checkDataset(c api.DatasetCreate) error {
 	return e
 }
 
-// room refuses early what the disk cannot take.
-func (s *Service) room(need int64) error {
-	free, err := s.free()
+// room refuses early what the disk cannot take beside what uploads that have begun may still bring.
+func (s *Service) room(ctx context.Context, need int64) error {
+	free, total, err := s.free()
+	if err != nil || total == 0 { // some overlay file systems tell no size
+		return err
+	}
+	reserved, err := s.store.ReservedBytes(ctx)
 	if err != nil {
 		return err
 	}
-	if free < minFree {
+	if float64(free)-float64(reserved+need) < minFree*float64(total) {
 		return api.Errorf(api.CodeUnavailable,
-			"The server's disk is almost full: %.1f %% is free and %.0f %% must stay so. Delete datasets or runs you no longer need, then try again (%d more bytes are to come).",
-			free*100, minFree*100, need)
+			"The server's disk is almost full: %d MB are free, %d MB are on their way, and %d MB must stay free. Delete datasets or runs you no longer need, then try again.",
+			free>>20, (reserved+need)>>20, int64(minFree*float64(total))>>20)
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ func (s *Service) check(ctx context.Context, u store.Upload, deferred bool) erro
 	if u.Size > limit {
 		return api.Errorf(api.CodeTooLarge, "A %s may have at most %d bytes; this one would have %d.", u.Kind, limit, u.Size)
 	}
-	return s.room(u.Size)
+	return s.room(ctx, u.Size)
 }
 
 func (s *Service) begin(ctx context.Context, u store.Upload) error {

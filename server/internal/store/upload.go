@@ -47,10 +47,10 @@ func (s *Store) Upload(ctx context.Context, user, id string) (Upload, error) {
 	return u, nil
 }
 
-// ReservedBytes is how much the user's unfinished uploads may still grow.
-func (s *Store) ReservedBytes(ctx context.Context, user string) (int64, error) {
+// ReservedBytes is how much the unfinished uploads of all users may still grow: they share one disk.
+func (s *Store) ReservedBytes(ctx context.Context) (int64, error) {
 	var n int64
-	err := s.read.QueryRowContext(ctx, "SELECT COALESCE(SUM(size - received), 0) FROM uploads WHERE owner = $1 AND finished = 0", user).Scan(&n)
+	err := s.read.QueryRowContext(ctx, "SELECT COALESCE(SUM(size - received), 0) FROM uploads WHERE finished = 0 AND expires > $1", micros(s.now())).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("sum uploads: %w", err)
 	}

@@ -65,6 +65,9 @@ func (s *Service) conclude(ctx context.Context, t store.Task, status runner.Stat
 		return err
 	}
 	s.forget(t, a)
+	if t.Kind == runspec.Predict && Terminal(v.to) {
+		s.report(ctx, "remove the images of a prediction", s.volume.Remove(path.Join(runspec.TaskDir(t.Owner, t.ID), inputsFile)))
+	}
 	s.log.InfoContext(ctx, "attempt ended", "task", t.ID, "attempt", t.Attempt, "how", describe(status), "state", v.to)
 	s.Poke() // a slot is free, or the task waits for its next attempt
 	return s.runner.Remove(ctx, jobName(t))

@@ -24,13 +24,21 @@ const inputsFile = "inputs.pack"
 
 // launch writes everything an attempt needs and starts it. Doing it again, after a crash anywhere in it, ends the same.
 func (s *Service) launch(ctx context.Context, t store.Task) error {
+	err := s.start(ctx, t)
+	if err != nil && ctx.Err() == nil {
+		return s.abandon(ctx, t, err)
+	}
+	return err
+}
+
+func (s *Service) start(ctx context.Context, t store.Task) error {
 	a, err := s.store.Attempt(ctx, t.ID, t.Attempt)
 	if err != nil {
 		return err
 	}
 	spec, err := s.spec(ctx, t)
 	if err != nil {
-		return s.abandon(ctx, t, err)
+		return err
 	}
 	if err := s.credential(ctx, t, a); err != nil {
 		return err
@@ -52,11 +60,7 @@ func (s *Service) launch(ctx context.Context, t store.Task) error {
 	if err != nil {
 		return err
 	}
-	err = s.runner.Start(ctx, runner.Job{Name: jobName(t), Kind: t.Kind, Spec: specPath, Dir: spec.Paths.Attempt})
-	if err != nil && ctx.Err() == nil {
-		return s.abandon(ctx, t, err)
-	}
-	return err
+	return s.runner.Start(ctx, runner.Job{Name: jobName(t), Kind: t.Kind, Spec: specPath, Dir: spec.Paths.Attempt})
 }
 
 // abandon ends an attempt that could not be started, unless it runs after all.

@@ -196,7 +196,7 @@ func (s *Service) Cancel(ctx context.Context, user, id string) (store.Task, erro
 		if executing(t.State) {
 			return nil // the supervisor ends the processes first
 		}
-		return s.change(ctx, store.Change{Task: t.ID, From: t.State, To: api.StateCancelled, Reason: "Cancelled on request."})
+		return s.change(ctx, store.Change{Task: t.ID, From: t.State, To: api.StateCancelled, Reason: cancelled})
 	})
 }
 
@@ -245,24 +245,8 @@ func (s *Service) Delete(ctx context.Context, user, id string) error {
 	return errors.Join(errs...)
 }
 
-// Position is a queued task's place in the fair queue, from 1; 0 when it is not queued.
-func (s *Service) Position(ctx context.Context, t store.Task) (int, error) {
-	if t.State != api.StateQueued {
-		return 0, nil
-	}
-	order, err := s.order(ctx, t.Kind)
-	if err != nil {
-		return 0, err
-	}
-	for i, q := range order {
-		if q.ID == t.ID {
-			return i + 1, nil
-		}
-	}
-	return 0, nil
-}
-
-func (s *Service) order(ctx context.Context, kind runspec.Kind) ([]store.Task, error) {
+// Positions tells each queued run's place in the fair queue, from 1, by its id.
+func (s *Service) Positions(ctx context.Context) (map[string]int, error) {
 	active, err := s.store.Active(ctx)
 	if err != nil {
 		return nil, err
@@ -271,7 +255,11 @@ func (s *Service) order(ctx context.Context, kind runspec.Kind) ([]store.Task, e
 	if err != nil {
 		return nil, err
 	}
-	return fair(active, kind, starts), nil
+	out := map[string]int{}
+	for i, t := range fair(active, runspec.Train, starts) {
+		out[t.ID] = i + 1
+	}
+	return out, nil
 }
 
 // Idle tells that no task is waiting or executing.

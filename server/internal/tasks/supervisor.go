@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,7 +69,12 @@ func (s *Service) Reconcile(ctx context.Context) error {
 		}
 	}
 	for _, kind := range []runspec.Kind{runspec.Train, runspec.Evaluate, runspec.Predict} {
-		errs = append(errs, s.schedule(ctx, kind))
+		waiting := func(t store.Task) bool {
+			return t.Kind == kind && (t.State == api.StateQueued || t.State == api.StateInterrupted)
+		}
+		if slices.ContainsFunc(active, waiting) { // what joins the queue now pokes, and is seen at the next look
+			errs = append(errs, s.schedule(ctx, kind))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -91,7 +97,7 @@ func (s *Service) schedule(ctx context.Context, kind runspec.Kind) error {
 		}
 		t := queue[0]
 		if t.Cancel {
-			err = s.change(ctx, store.Change{Task: t.ID, From: t.State, To: api.StateCancelled, Reason: "Cancelled on request."})
+			err = s.change(ctx, store.Change{Task: t.ID, From: t.State, To: api.StateCancelled, Reason: cancelled})
 		} else {
 			err = s.begin(ctx, t)
 		}
@@ -123,11 +129,7 @@ func attemptDir(t store.Task, attempt int) string {
 // step looks at one task that is not queued and does what is next.
 func (s *Service) step(ctx context.Context, t store.Task) error {
 	if t.State == api.StateInterrupted {
-		to := store.Change{Task: t.ID, From: t.State, To: api.StateQueued, Reason: t.Reason}
-		if t.Cancel {
-			to.To, to.Reason = api.StateCancelled, "Cancelled on request."
-		}
-		return s.change(ctx, to)
+		return s.requeue(ctx, t)
 	}
 	status, err := s.runner.Status(ctx, jobName(t))
 	unknown := errors.Is(err, runner.ErrUnknown)
@@ -135,8 +137,11 @@ func (s *Service) step(ctx context.Context, t store.Task) error {
 		return err
 	}
 	switch {
-	case (unknown || status.Phase == runner.Pending) && t.Cancel:
-		return s.change(ctx, store.Change{Task: t.ID, From: t.State, To: api.StateCancelled, Reason: "Cancelled on request."})
+	case (unknown || status.Phase == runner.Pending) && t.Cancel && t.State == api.StateStarting:
+		return s.change(ctx, store.Change{
+			Task: t.ID, From: t.State, To: api.StateCancelled, Reason: cancelled,
+			Outcome: &store.Outcome{Attempt: t.Attempt, Text: "cancelled before it began"},
+		})
 	case (unknown || status.Phase == runner.Pending) && t.State == api.StateStarting:
 		return s.launch(ctx, t)
 	case unknown || status.Phase == runner.Pending:
@@ -145,6 +150,30 @@ func (s *Service) step(ctx context.Context, t store.Task) error {
 		return s.attend(ctx, t)
 	}
 	return s.conclude(ctx, t, status)
+}
+
+// requeue lets an interrupted task wait for its next attempt: at once the first time, then longer and longer, so that what
+// is broken for a while (a full disk) is not tried to death.
+func (s *Service) requeue(ctx context.Context, t store.Task) error {
+	if t.Cancel {
+		return s.change(ctx, store.Change{Task: t.ID, From: t.State, To: api.StateCancelled, Reason: cancelled})
+	}
+	a, err := s.store.Attempt(ctx, t.ID, t.Attempt)
+	if err != nil {
+		return err
+	}
+	if a.Ended != nil && s.now().Sub(*a.Ended) < pause(t.Crashes+t.Interruptions) {
+		return nil
+	}
+	return s.change(ctx, store.Change{Task: t.ID, From: t.State, To: api.StateQueued, Reason: t.Reason})
+}
+
+// pause is how long a task rests after its nth interruption.
+func pause(n int) time.Duration {
+	if n <= 1 {
+		return 0
+	}
+	return min(time.Second<<min(n-2, 6), time.Minute)
 }
 
 // attend looks after an attempt that is under way.

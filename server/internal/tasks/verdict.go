@@ -16,6 +16,9 @@ const (
 	maxCrashes       = 2
 )
 
+// cancelled is the reason of every cancelled task that had begun or waited.
+const cancelled = "Cancelled on request."
+
 // ending is what is known of an attempt that is over.
 type ending struct {
 	phase     runner.Phase // Exited or Lost
@@ -39,7 +42,7 @@ func judge(t store.Task, e ending) verdict {
 	succeeded := e.result != nil && api.State(e.result.State) == api.StateSucceeded
 	switch {
 	case t.Cancel:
-		return verdict{to: api.StateCancelled, reason: "Cancelled on request."}
+		return verdict{to: api.StateCancelled, reason: cancelled}
 	case e.phase == runner.Lost && succeeded, e.exit.Code == runspec.ExitOK && e.phase == runner.Exited && succeeded:
 		return success(t, *e.result)
 	case e.phase == runner.Lost:
@@ -49,7 +52,7 @@ func judge(t store.Task, e ending) verdict {
 	case e.exit.Code == runspec.ExitInterrupted:
 		return interruption(t, "The trainer was told to end and wrote a checkpoint.")
 	case e.exit.Code == runspec.ExitCancelled:
-		return verdict{to: api.StateCancelled, reason: "Cancelled on request."}
+		return verdict{to: api.StateCancelled, reason: cancelled}
 	case runspec.Final(e.exit.Code):
 		return verdict{to: api.StateFailed, reason: finalReason(e)}
 	case e.exit.OOM:

@@ -95,7 +95,7 @@ CREATE TABLE tasks (
   ended         BIGINT
 );
 CREATE INDEX tasks_by_age ON tasks (owner, kind, created, id);
-CREATE INDEX tasks_by_state ON tasks (state);
+CREATE INDEX tasks_active ON tasks (queued, id) WHERE ended IS NULL;
 CREATE INDEX tasks_by_model ON tasks (model_of);
 
 CREATE TABLE attempts (
