@@ -145,28 +145,3 @@ func (s *Store) Events(ctx context.Context, user, task string, after int64, limi
 	}
 	return out, nil
 }
-
-// ArtifactRecords returns the artifacts that an executor reported in its records, in order, for the supervisor.
-func (s *Store) ArtifactRecords(ctx context.Context, task string, attempt int, executor string) ([]runspec.Artifact, error) {
-	var out []runspec.Artifact
-	err := rows(ctx, s.read, "SELECT body FROM events WHERE task = $1 AND attempt = $2 AND executor = $3 AND type = $4 ORDER BY seq",
-		[]any{task, attempt, executor, runspec.TypeArtifact}, func(r *sql.Rows) error {
-			var body []byte
-			if err := r.Scan(&body); err != nil {
-				return err
-			}
-			var rec runspec.Record
-			if err := json.Unmarshal(body, &rec); err != nil {
-				return err
-			}
-			a, ok := rec.Body.(runspec.Artifact)
-			if ok {
-				out = append(out, a)
-			}
-			return nil
-		})
-	if err != nil {
-		return nil, fmt.Errorf("list reported artifacts: %w", err)
-	}
-	return out, nil
-}

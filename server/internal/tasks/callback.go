@@ -45,7 +45,7 @@ func (s *Service) admit(ctx context.Context, c Caller) error {
 		return api.Errorf(api.CodeUnauthorized, "This is not the credential of attempt %d of task %q.", c.Attempt, c.Task)
 	}
 	if !executorForm.MatchString(c.Executor) {
-		return api.Errorf(api.CodeInvalid, "The executor's name %q is not usable: 1 to 64 letters, digits, dots, dashes and underscores.", c.Executor)
+		return api.Errorf(api.CodeInvalid, "The executor's name %q is not usable: 1 to 128 letters, digits, dots, dashes and underscores.", c.Executor)
 	}
 	if c.Version > runspec.Version {
 		return api.Errorf(api.CodeInvalid, "The trainer speaks format version %d, this server up to %d: install server and trainer of the same release.", c.Version, runspec.Version)

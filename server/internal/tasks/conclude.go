@@ -44,7 +44,7 @@ func (s *Service) conclude(ctx context.Context, t store.Task, status runner.Stat
 	}
 	e := ending{phase: status.Phase, exit: status.Exit, lastWords: s.lastWords(t)}
 	var artifacts []runspec.Artifact
-	e.result, artifacts, e.resultErr = s.result(ctx, t, a)
+	e.result, artifacts, e.resultErr = s.result(t, a)
 	if t, err = s.store.ActiveTask(ctx, t.ID); err != nil { // a cancel may have come while the artifacts were read
 		return err
 	}
@@ -85,15 +85,9 @@ func describe(st runner.Status) string {
 	return fmt.Sprintf("exit code %d", st.Exit.Code)
 }
 
-// outcome is result.json: the result record, and the artifacts when the trainer lists them there.
-type outcome struct {
-	runspec.Result
-	Artifacts []runspec.Artifact `json:"artifacts"`
-}
-
 // result reads what the executor says of its end, and checks every artifact it names. Without a valid answer the result
 // is nil and the error says why.
-func (s *Service) result(ctx context.Context, t store.Task, a store.Attempt) (*runspec.Result, []runspec.Artifact, error) {
+func (s *Service) result(t store.Task, a store.Attempt) (*runspec.Result, []runspec.Artifact, error) {
 	if a.Executor == "" {
 		return nil, nil, errors.New("it never said that it had begun")
 	}
@@ -101,51 +95,44 @@ func (s *Service) result(ctx context.Context, t store.Task, a store.Attempt) (*r
 	if err != nil {
 		return nil, nil, err
 	}
-	out, err := readOutcome(filepath.Join(dir, runspec.ResultFile))
+	out, err := readFinish(filepath.Join(dir, runspec.ResultFile), a.Executor)
 	if err != nil {
 		return nil, nil, err
 	}
-	if api.State(out.State) != api.StateSucceeded {
+	if api.State(out.Result.State) != api.StateSucceeded {
 		return &out.Result, nil, nil
 	}
-	if out.Artifacts == nil {
-		if out.Artifacts, err = s.store.ArtifactRecords(ctx, t.ID, a.Attempt, a.Executor); err != nil {
-			return nil, nil, err
-		}
-	}
-	latest := map[string]int{}
-	var artifacts []runspec.Artifact
+	seen := map[string]bool{}
 	for _, f := range out.Artifacts {
-		if i, again := latest[f.Name]; again {
-			artifacts[i] = f
-			continue
+		if seen[f.Name] {
+			return nil, nil, fmt.Errorf("the result lists the artifact %q twice", f.Name)
 		}
-		latest[f.Name] = len(artifacts)
-		artifacts = append(artifacts, f)
-	}
-	for _, f := range artifacts {
+		seen[f.Name] = true
 		if err := verify(filepath.Join(dir, runspec.ArtifactsDir), f); err != nil {
 			return nil, nil, err
 		}
 	}
-	return &out.Result, artifacts, nil
+	return &out.Result, out.Artifacts, nil
 }
 
-func readOutcome(name string) (outcome, error) {
+func readFinish(name, executor string) (runspec.Finish, error) {
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return outcome{}, errors.New("there is no result file")
+		return runspec.Finish{}, errors.New("there is no result file")
 	}
 	if err != nil {
-		return outcome{}, fmt.Errorf("read the result: %w", err)
+		return runspec.Finish{}, fmt.Errorf("read the result: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	var out outcome
+	var out runspec.Finish
 	if err := json.NewDecoder(io.LimitReader(f, maxResult)).Decode(&out); err != nil {
-		return outcome{}, fmt.Errorf("the result file is damaged: %w", err)
+		return runspec.Finish{}, fmt.Errorf("the result file is damaged: %w", err)
 	}
-	if !Terminal(api.State(out.State)) {
-		return outcome{}, fmt.Errorf("the result file has the state %q", out.State)
+	if out.Version > runspec.Version || out.Executor != executor {
+		return runspec.Finish{}, fmt.Errorf("the result file is of format version %d and executor %q", out.Version, out.Executor)
+	}
+	if !Terminal(api.State(out.Result.State)) {
+		return runspec.Finish{}, fmt.Errorf("the result file has the state %q", out.Result.State)
 	}
 	return out, nil
 }

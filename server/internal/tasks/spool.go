@@ -24,7 +24,7 @@ const spoolBatch = 500
 // errDamaged: the spool holds something that is no record of the sequence. What comes before it has been stored.
 var errDamaged = errors.New("the spool is damaged")
 
-var executorForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+var executorForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 
 // drain stores what an attempt's spool holds beyond what is stored, and returns the attempt as it is then. An attempt
 // that nobody registered for is given to the executor whose folder is there, for it may never have reached the callback.

@@ -43,6 +43,8 @@ type trainer struct {
 	acked    int64
 	unsent   [][]byte
 	command  string
+
+	artifacts []runspec.Artifact
 }
 
 func main() {
@@ -189,17 +191,22 @@ func (t *trainer) artifact(name string) error {
 	if t.script.BadSum {
 		sum[0]++
 	}
-	t.record(runspec.TypeArtifact, runspec.Artifact{Name: name, Format: strings.TrimPrefix(filepath.Ext(name), "."), Bytes: int64(len(content)), SHA256: hex.EncodeToString(sum[:])})
+	a := runspec.Artifact{Name: name, Format: strings.TrimPrefix(filepath.Ext(name), "."), Bytes: int64(len(content)), SHA256: hex.EncodeToString(sum[:])}
+	t.artifacts = append(t.artifacts, a)
+	t.record(runspec.TypeArtifact, a)
 	return nil
 }
 
 func (t *trainer) finish(r runspec.Result) error {
-	t.record(runspec.TypeResult, r)
-	b, err := json.Marshal(r)
+	b, err := json.Marshal(runspec.Finish{Version: runspec.Version, Executor: t.executor, Result: r, Artifacts: t.artifacts})
 	if err != nil {
 		return err
 	}
-	return t.write(runspec.ResultFile, string(b))
+	if err := t.write(runspec.ResultFile, string(b)); err != nil {
+		return err
+	}
+	t.record(runspec.TypeResult, r)
+	return nil
 }
 
 // record writes to the spool first and then tries to post everything that is not acknowledged.
