@@ -55,7 +55,7 @@ func (c *Client) Download(ctx context.Context, run string, a runspec.Artifact, d
 		progress = func(int64, int64) {}
 	}
 	d := &download{c: c, run: run, artifact: a, progress: progress, sum: sha256.New()}
-	file, err := os.OpenFile(dest+".part", os.O_RDWR|os.O_CREATE, 0o644) //nolint:gosec // the user's own folder, ordinary permissions
+	file, err := os.OpenFile(dest+".part", os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return fmt.Errorf("download %s: %w", a.Name, err)
 	}

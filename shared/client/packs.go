@@ -24,7 +24,7 @@ func plan(images []manifest.Image, locate func(manifest.Image) string) ([]conten
 			file := locate(im)
 			sources = append(sources, pack.Source{
 				Path: safe.Text(im.Path).String(), SHA256: im.SHA256, Size: im.Size,
-				Open: func() (io.ReadCloser, error) { return os.Open(file) }, //nolint:gosec // the user's own photo
+				Open: func() (io.ReadCloser, error) { return os.Open(file) },
 			})
 		}
 		p, err := pack.New(sources)

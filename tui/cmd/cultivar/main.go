@@ -24,7 +24,8 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second ctrl+c ends the program at once
 	terminal := term.IsTerminal(os.Stdin.Fd()) && term.IsTerminal(os.Stdout.Fd())
 	root := cli.New(&cli.Program{
-		Out: os.Stdout, Err: os.Stderr, Terminal: terminal, ErrTerminal: term.IsTerminal(os.Stderr.Fd()), Now: time.Now,
+		Out: os.Stdout, Err: os.Stderr, Now: time.Now, Terminal: terminal,
+		ErrTerminal: term.IsTerminal(os.Stderr.Fd()) && os.Getenv("TERM") != "dumb",
 		Screens: func(ctx context.Context, s cli.Start) error {
 			return app.Run(ctx, app.Options{Connect: s.Connect, Folder: s.Folder, NoColor: s.NoColor, ASCII: s.ASCII, Version: version.String()})
 		},

@@ -21,7 +21,7 @@ type outcome struct {
 }
 
 // cultivar runs a command line as main does, without a terminal.
-func cultivar(t *testing.T, ctx context.Context, args ...string) outcome {
+func cultivar(ctx context.Context, t *testing.T, args ...string) outcome {
 	t.Helper()
 	var out, errs bytes.Buffer
 	root := cli.New(&cli.Program{Out: &out, Err: &errs, Now: time.Now, Screens: func(context.Context, cli.Start) error {
@@ -90,28 +90,28 @@ func TestUsage(t *testing.T) {
 		"no output folder":    {[]string{"train", dir, "-o", filepath.Join(dir, "absent")}, 1, []string{"is no folder"}},
 		"completion":          {[]string{"completion", "bash"}, 0, []string{"bash completion"}},
 	} {
-		t.Run(name, func(t *testing.T) { cultivar(t, t.Context(), tc.args...).expect(t, tc.code, tc.says...) })
+		t.Run(name, func(t *testing.T) { cultivar(t.Context(), t, tc.args...).expect(t, tc.code, tc.says...) })
 	}
 }
 
 func TestEveryRecipeFieldHasAFlag(t *testing.T) {
-	o := cultivar(t, t.Context(), "train", "--help")
+	o := cultivar(t.Context(), t, "train", "--help")
 	o.expect(t, 0, "--learning-rate", "--class-weights", "How big each correction is", "(default: quick 1, balanced 4, best 8)", "Any of h5, savedmodel")
 }
 
 func TestSampleAndCheck(t *testing.T) {
 	nobody(t)
 	dir := filepath.Join(t.TempDir(), "garden")
-	cultivar(t, t.Context(), "sample", dir, "--per-class", "6", "--problems").expect(t, 0, "30 pictures of 5 classes")
+	cultivar(t.Context(), t, "sample", dir, "--per-class", "6", "--problems").expect(t, 0, "30 pictures of 5 classes")
 
 	t.Run("text", func(t *testing.T) {
-		cultivar(t, t.Context(), "check", dir).expect(t, 0, "garden: ", "5 classes", "daisy", "notes.jpg", "copy of clover.jpg", "empty.jpg", "cut-short.jpg")
+		cultivar(t.Context(), t, "check", dir).expect(t, 0, "garden: ", "5 classes", "daisy", "notes.jpg", "copy of clover.jpg", "empty.jpg", "cut-short.jpg")
 	})
 	t.Run("strict", func(t *testing.T) {
-		cultivar(t, t.Context(), "check", "--strict", dir).expect(t, 6, "--strict was given")
+		cultivar(t.Context(), t, "check", "--strict", dir).expect(t, 6, "--strict was given")
 	})
 	t.Run("json", func(t *testing.T) {
-		o := cultivar(t, t.Context(), "check", "--json", dir)
+		o := cultivar(t.Context(), t, "check", "--json", dir)
 		var r struct {
 			Images   int
 			Digest   string
@@ -137,7 +137,7 @@ func TestSampleAndCheck(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(other, "thesis.txt"), []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		cultivar(t, t.Context(), "sample", other).expect(t, 1, "thesis.txt")
+		cultivar(t.Context(), t, "sample", other).expect(t, 1, "thesis.txt")
 	})
 }
 
@@ -154,7 +154,7 @@ func TestCheckNamesAreSafe(t *testing.T) {
 			}
 		}
 	}
-	o := cultivar(t, t.Context(), "check", dir)
+	o := cultivar(t.Context(), t, "check", dir)
 	o.expect(t, 0, "␛]0;owned", "‹U+202E›evil")
 	if strings.ContainsAny(o.out+o.err, "\x1b\a\u202e") {
 		t.Errorf("an escape sequence reaches the terminal: %q", o.out+o.err)
@@ -168,16 +168,16 @@ func TestCheckOfWhatIsNoDataset(t *testing.T) {
 	if err := os.WriteFile(file, sample.Picture(1, 0, 0), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cultivar(t, t.Context(), "check", file).expect(t, 1, "is a file")
-	cultivar(t, t.Context(), "check", filepath.Join(dir, "absent")).expect(t, 1, "there is no folder")
-	cultivar(t, t.Context(), "check", "--strict", dir).expect(t, 6, "no classes")
+	cultivar(t.Context(), t, "check", file).expect(t, 1, "is a file")
+	cultivar(t.Context(), t, "check", filepath.Join(dir, "absent")).expect(t, 1, "there is no folder")
+	cultivar(t.Context(), t, "check", "--strict", dir).expect(t, 6, "no classes")
 }
 
 func TestInterrupted(t *testing.T) {
 	nobody(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	o := cultivar(t, ctx, "check", t.TempDir())
+	o := cultivar(ctx, t, "check", t.TempDir())
 	o.expect(t, 130)
 	if strings.Contains(o.err, "cancel") {
 		t.Errorf("after ctrl+c it says %q", o.err)

@@ -226,7 +226,7 @@ func same(path string, a runspec.Artifact) bool {
 	if err != nil || !info.Mode().IsRegular() || info.Size() != a.Bytes {
 		return false
 	}
-	f, err := os.Open(path) //nolint:gosec // a file the user is about to write
+	f, err := os.Open(path)
 	if err != nil {
 		return false
 	}

@@ -141,12 +141,12 @@ func TestWholePath(t *testing.T) {
 	if err := os.Mkdir(home, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	cultivar(t, ctx, "sample", garden, "--per-class", "16", "--problems").expect(t, 0)
-	cultivar(t, ctx, "runs").expect(t, 0, "No runs yet")
-	cultivar(t, ctx, "results", "latest").expect(t, 3, "There are no runs yet")
-	cultivar(t, ctx, "bases").expect(t, 0, "efficientnet_lite0")
+	cultivar(ctx, t, "sample", garden, "--per-class", "16", "--problems").expect(t, 0)
+	cultivar(ctx, t, "runs").expect(t, 0, "No runs yet")
+	cultivar(ctx, t, "results", "latest").expect(t, 3, "There are no runs yet")
+	cultivar(ctx, t, "bases").expect(t, 0, "efficientnet_lite0")
 
-	o := cultivar(t, ctx, "train", garden, "--json", "--epochs", "12", "--patience", "12", "-o", home)
+	o := cultivar(ctx, t, "train", garden, "--json", "--epochs", "12", "--patience", "12", "-o", home)
 	o.expect(t, 0)
 	all := linesOf(t, o)
 	n := checkEpochs(t, all)
@@ -162,62 +162,62 @@ func TestWholePath(t *testing.T) {
 	}
 
 	t.Run("watch tells each epoch once", func(t *testing.T) {
-		o := cultivar(t, ctx, "watch", "#1", "--json")
+		o := cultivar(ctx, t, "watch", "#1", "--json")
 		o.expect(t, 0)
 		if again := checkEpochs(t, linesOf(t, o)); again != n {
 			t.Errorf("%d epochs, but %d when it was trained", again, n)
 		}
-		cultivar(t, ctx, "watch", "1").expect(t, 0, "has finished", "epoch   1", "Test accuracy")
+		cultivar(ctx, t, "watch", "1").expect(t, 0, "has finished", "epoch   1", "Test accuracy")
 	})
 	t.Run("lists", func(t *testing.T) {
-		cultivar(t, ctx, "runs").expect(t, 0, "#1", "my garden", "succeeded")
-		cultivar(t, ctx, "datasets").expect(t, 0, "my garden", "80", "ready")
-		cultivar(t, ctx, "watch", "99").expect(t, 3, "no run #99")
-		cultivar(t, ctx, "watch", "nonsense").expect(t, 3)
+		cultivar(ctx, t, "runs").expect(t, 0, "#1", "my garden", "succeeded")
+		cultivar(ctx, t, "datasets").expect(t, 0, "my garden", "80", "ready")
+		cultivar(ctx, t, "watch", "99").expect(t, 3, "no run #99")
+		cultivar(ctx, t, "watch", "nonsense").expect(t, 3)
 	})
 	t.Run("results", func(t *testing.T) {
-		cultivar(t, ctx, "results", "latest").expect(t, 0, "test accuracy", "right when said", "Rows: what it is")
+		cultivar(ctx, t, "results", "latest").expect(t, 0, "test accuracy", "right when said", "Rows: what it is")
 	})
 	t.Run("download", func(t *testing.T) { downloads(t, home) })
 	t.Run("predict", func(t *testing.T) { predictions(t, garden) })
 	t.Run("nothing is sent twice", func(t *testing.T) {
-		o := cultivar(t, ctx, "train", garden, "--json", "--detach", "--seed", "5", "--name", "again")
+		o := cultivar(ctx, t, "train", garden, "--json", "--detach", "--seed", "5", "--name", "again")
 		o.expect(t, 0)
 		lines := linesOf(t, o)
 		if u := lines[1]; u.Event != "upload" || u.KnownImages != u.Images || lines[len(lines)-1].Event != "run" {
 			t.Errorf("lines %+v", lines)
 		}
-		cultivar(t, ctx, "cancel", "latest").expect(t, 0, "Run #2, again")
-		cultivar(t, ctx, "watch", "2").expect(t, 7, "cancelled")
-		cultivar(t, ctx, "download", "2").expect(t, 7, "has no model")
+		cultivar(ctx, t, "cancel", "latest").expect(t, 0, "Run #2, again")
+		cultivar(ctx, t, "watch", "2").expect(t, 7, "cancelled")
+		cultivar(ctx, t, "download", "2").expect(t, 7, "has no model")
 	})
 }
 
 func downloads(t *testing.T, home string) {
 	ctx := t.Context()
-	cultivar(t, ctx, "download", "1", "-o", home).expect(t, 0, "my-garden.h5 is here already")
+	cultivar(ctx, t, "download", "1", "-o", home).expect(t, 0, "my-garden.h5 is here already")
 	if err := os.WriteFile(filepath.Join(home, "my-garden.h5"), []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cultivar(t, ctx, "download", "1", "--format", "h5", "-o", home).expect(t, 0, "my-garden-2.h5")
+	cultivar(ctx, t, "download", "1", "--format", "h5", "-o", home).expect(t, 0, "my-garden-2.h5")
 	if b, err := os.ReadFile(filepath.Join(home, "my-garden.h5")); err != nil || string(b) != "mine" {
 		t.Errorf("a file of the user's was replaced (%v)", err)
 	}
-	cultivar(t, ctx, "download", "1", "--format", "h5", "-o", home, "--force").expect(t, 0, "Saved")
+	cultivar(ctx, t, "download", "1", "--format", "h5", "-o", home, "--force").expect(t, 0, "Saved")
 	if b, err := os.ReadFile(filepath.Join(home, "my-garden.h5")); err != nil || !strings.HasPrefix(string(b), "\x89HDF") {
 		t.Errorf("--force did not replace the file (%v)", err)
 	}
-	labels := cultivar(t, ctx, "download", "1", "labels.txt", "-o", "-")
+	labels := cultivar(ctx, t, "download", "1", "labels.txt", "-o", "-")
 	if labels.expect(t, 0); labels.out != "clover\ndaisy\npoppy\nsunflower\ntulip\n" {
 		t.Errorf("labels %q", labels.out)
 	}
-	cultivar(t, ctx, "download", "1", "nothing.bin", "-o", home).expect(t, 3, "labels.txt")
-	cultivar(t, ctx, "download", "1", "-o", filepath.Join(home, "absent")).expect(t, 1, "is no folder")
+	cultivar(ctx, t, "download", "1", "nothing.bin", "-o", home).expect(t, 3, "labels.txt")
+	cultivar(ctx, t, "download", "1", "-o", filepath.Join(home, "absent")).expect(t, 1, "is no folder")
 }
 
 func predictions(t *testing.T, garden string) {
 	ctx := t.Context()
-	o := cultivar(t, ctx, "predict", "latest", filepath.Join(garden, "poppy", "poppy-001.jpg"), filepath.Join(garden, "daisy"), "--json")
+	o := cultivar(ctx, t, "predict", "latest", filepath.Join(garden, "poppy", "poppy-001.jpg"), filepath.Join(garden, "daisy"), "--json")
 	o.expect(t, 0)
 	type answer struct {
 		Path  string
@@ -243,26 +243,26 @@ func predictions(t *testing.T, garden string) {
 			t.Errorf("answer %+v", a)
 		}
 	}
-	cultivar(t, ctx, "predict", "latest", filepath.Join(garden, "absent.jpg")).expect(t, 3, "absent.jpg")
+	cultivar(ctx, t, "predict", "latest", filepath.Join(garden, "absent.jpg")).expect(t, 3, "absent.jpg")
 }
 
 // TestLeaving is ctrl+c in the middle: the training goes on, and watch shows all of it.
 func TestLeaving(t *testing.T) {
 	system(t)
 	garden := filepath.Join(t.TempDir(), "garden")
-	cultivar(t, t.Context(), "sample", garden, "--per-class", "12").expect(t, 0)
+	cultivar(t.Context(), t, "sample", garden, "--per-class", "12").expect(t, 0)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	go func() { // leaves as soon as the run exists
 		for ctx.Err() == nil {
-			if o := cultivar(t, ctx, "runs", "--json"); strings.Contains(o.out, `"number":1`) {
+			if o := cultivar(ctx, t, "runs", "--json"); strings.Contains(o.out, `"number":1`) {
 				cancel(errors.New("ctrl+c"))
 			}
 		}
 	}()
-	o := cultivar(t, ctx, "train", garden, "--epochs", "5", "-o", t.TempDir())
+	o := cultivar(ctx, t, "train", garden, "--epochs", "5", "-o", t.TempDir())
 	o.expect(t, 130, "The training goes on", "cultivar watch 1")
-	o = cultivar(t, t.Context(), "watch", "1", "--json")
+	o = cultivar(t.Context(), t, "watch", "1", "--json")
 	o.expect(t, 0)
 	checkEpochs(t, linesOf(t, o))
 }

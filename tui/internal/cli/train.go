@@ -13,6 +13,7 @@ import (
 	"github.com/cultivar-ml/cultivar/shared/client"
 	"github.com/cultivar-ml/cultivar/shared/manifest"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
+	"github.com/cultivar-ml/cultivar/shared/version"
 )
 
 // trainOptions are the flags of train besides the recipe's.
@@ -64,7 +65,7 @@ func (c *command) train(ctx context.Context, folder string, recipe runspec.Recip
 	if err != nil {
 		return err
 	}
-	if _, err := cl.Version(ctx); err != nil {
+	if err := c.greet(ctx, cl); err != nil {
 		return err
 	}
 	m, err := c.scan(ctx, folder)
@@ -90,6 +91,18 @@ func (c *command) train(ctx context.Context, folder string, recipe runspec.Recip
 		return err
 	}
 	return c.finish(ctx, cl, run, len(m.Classes), &downloadOptions{output: o.output, force: o.force})
+}
+
+// greet makes sure, before the work begins, that the server answers, and warns when it is of another release.
+func (c *command) greet(ctx context.Context, cl *client.Client) error {
+	v, err := cl.Version(ctx)
+	if err != nil {
+		return err
+	}
+	if v.Version != version.Version {
+		c.note("This program is of release %s and the server of %s; if something fails, install the same of both.", version.Version, shown(v.Version, "none"))
+	}
+	return nil
 }
 
 // scanned tells what was found and refuses what cannot be trained on.

@@ -140,13 +140,12 @@ func (h *host) start(ctx context.Context) (net.Conn, error) {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
 	logPath := filepath.Join(h.dir, logName)
-	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // the user's own data folder
+	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the server's log: %w", err)
 	}
 	defer func() { _ = log.Close() }()
-	// No CommandContext: the server is to outlive this program.
-	cmd := exec.Command(binary, "serve", "--data", h.dir, "--listen", "unix:"+h.socket, "--idle-exit", idleExit) //nolint:gosec,noctx // our own server
+	cmd := exec.Command(binary, "serve", "--data", h.dir, "--listen", "unix:"+h.socket, "--idle-exit", idleExit) //nolint:noctx // the server is to outlive this program
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, h.dir
 	cmd.SysProcAttr = detached()
 	from, err := log.Seek(0, 2)
@@ -189,7 +188,7 @@ func (h *host) await(ctx context.Context, ended <-chan error, logPath string, fr
 
 // tail is the last line of what the server wrote to its log since it was started.
 func tail(path string, from int64) string {
-	b, err := os.ReadFile(path) //nolint:gosec // the user's own data folder
+	b, err := os.ReadFile(path)
 	if err != nil || int64(len(b)) <= from {
 		return "its log, " + path + ", says nothing"
 	}

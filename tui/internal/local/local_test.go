@@ -146,7 +146,7 @@ func TestConnectAtOnce(t *testing.T) {
 func TestConnectSaysWhyNot(t *testing.T) {
 	script := func(text string) string {
 		path := filepath.Join(t.TempDir(), "server")
-		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o700); err != nil { //nolint:gosec // to be run
+		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o700); err != nil {
 			t.Fatal(err)
 		}
 		return path

@@ -124,7 +124,8 @@ func petalOutline(p pose, angle, from, length, width, tip float64) []pt {
 		along := from + length*t
 		half := side * width * length * profile(t, tip)
 		if tip < 0 {
-			along += tip * 0.16 * length * math.Exp(-math.Pow(half/(0.16*length), 2)) * t * t
+			notch := half / (0.16 * length)
+			along += tip * 0.16 * length * math.Exp(-notch*notch) * t * t
 		}
 		points = append(points, p.at(pt{along*cos - half*sin, along*sin + half*cos}))
 	}
@@ -139,7 +140,7 @@ func petalOutline(p pose, angle, from, length, width, tip float64) []pt {
 
 // profile is a petal's half width at t of its length.
 func profile(t, tip float64) float64 {
-	round := math.Sqrt(max(0, 1-math.Pow(2*t-1, 2)))
+	round := 2 * math.Sqrt(max(0, t*(1-t)))
 	if tip < 0 {
 		return 0.55 * math.Pow(t, 0.8) * math.Sqrt(max(0, 1-math.Pow(t, 6))) * 1.5
 	}

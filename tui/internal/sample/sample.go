@@ -42,13 +42,13 @@ func Write(dir string, seed uint64, perClass int) error {
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for class, p := range plants {
 		folder := filepath.Join(dir, p.name)
-		if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // the user's own pictures, ordinary permissions
+		if err := os.MkdirAll(folder, 0o755); err != nil {
 			return fmt.Errorf("make the sample's folder: %w", err)
 		}
 		for i := range perClass {
 			g.Go(func() error {
 				name := filepath.Join(folder, fmt.Sprintf("%s-%03d.jpg", p.name, i+1))
-				if err := os.WriteFile(name, Picture(seed, class, i), 0o644); err != nil { //nolint:gosec // as above
+				if err := os.WriteFile(name, Picture(seed, class, i), 0o644); err != nil {
 					return fmt.Errorf("write the sample: %w", err)
 				}
 				return nil
@@ -69,10 +69,10 @@ func WriteProblems(dir string, seed uint64) error {
 		"tulip/cut-short.jpg":                  whole[:len(whole)/3],
 	} {
 		path := filepath.Join(dir, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // the user's own pictures
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return fmt.Errorf("make the sample's folder: %w", err)
 		}
-		if err := os.WriteFile(path, data, 0o644); err != nil { //nolint:gosec // as above
+		if err := os.WriteFile(path, data, 0o644); err != nil {
 			return fmt.Errorf("write the sample: %w", err)
 		}
 	}
@@ -83,7 +83,7 @@ func WriteProblems(dir string, seed uint64) error {
 func Picture(seed uint64, class, i int) []byte {
 	key := fnv.New64a()
 	fmt.Fprintf(key, "%d/%s/%d", seed, plants[class].name, i)
-	r := rand.New(rand.NewPCG(seed, key.Sum64())) //nolint:gosec // pictures, no secrets
+	r := rand.New(rand.NewPCG(seed, key.Sum64()))
 	img := scene(r, class)
 	var out bytes.Buffer
 	if err := jpeg.Encode(&out, img, &jpeg.Options{Quality: 62 + r.IntN(30)}); err != nil {
