@@ -1,0 +1,108 @@
+package run
+
+import (
+	"context"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/cultivar-ml/cultivar/shared/api"
+	"github.com/cultivar-ml/cultivar/shared/client"
+	"github.com/cultivar-ml/cultivar/tui/internal/screen"
+)
+
+// Update takes the stream's batches and the answers to orders.
+func (m *Model) Update(msg tea.Msg) tea.Cmd {
+	switch msg := msg.(type) {
+	case screen.OpenRun:
+		return m.open(msg.Run)
+	case screen.Connected:
+		if m.run.Id != "" && m.cancel == nil && m.env.Client != nil {
+			return m.open(m.run)
+		}
+	case batchMsg:
+		return m.told(msg)
+	case runLoadedMsg:
+		if msg.err == nil && msg.run.Id == m.run.Id {
+			m.run = msg.run
+		}
+	case classesLoadedMsg:
+		if msg.run == m.run.Id {
+			m.classes = msg.classes
+		}
+	case orderedMsg:
+		if msg.id != m.run.Id {
+			return nil
+		}
+		m.busy = ""
+		if msg.err != nil {
+			return screen.Send(screen.Toast{Text: msg.err.Error()})
+		}
+		m.run = msg.run
+	case retriedMsg:
+		if msg.err != nil {
+			return screen.Send(screen.Toast{Text: msg.err.Error()})
+		}
+		return screen.Send(screen.OpenRun{Run: msg.run})
+	}
+	return nil
+}
+
+// open follows a run from its first event on; the run followed before is let go, and trains on.
+func (m *Model) open(r api.Run) tea.Cmd {
+	if r.Id == m.run.Id && m.cancel != nil && m.failed == nil {
+		return nil
+	}
+	if m.cancel != nil {
+		m.cancel()
+		m.cancel = nil
+	}
+	keep := Model{env: m.env, w: m.w, h: m.h, log: m.log, tall: m.tall, run: r}
+	*m = keep
+	if m.env.Client == nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(m.env.Ctx)
+	m.cancel = cancel
+	return tea.Batch(m.watch(ctx, r.Id), m.countClasses(r.Id, r.Dataset))
+}
+
+// told takes a batch; one of a run that was left is dropped with its stream.
+func (m *Model) told(msg batchMsg) tea.Cmd {
+	if msg.run != m.run.Id {
+		msg.feed.Stop()
+		return nil
+	}
+	before := m.state()
+	for _, it := range msg.items {
+		switch {
+		case it.link != nil:
+			m.link, m.linked = *it.link, true
+		case it.err != nil:
+			m.failed = it.err
+		default:
+			m.story.add(it.event, m.env.Theme.Glyphs)
+		}
+	}
+	if msg.over {
+		return m.load(m.run.Id)
+	}
+	again := next(msg.run, msg.feed)
+	if screen.Terminal(m.state()) && !screen.Terminal(before) {
+		return tea.Batch(again, m.load(m.run.Id), screen.Send(screen.Toast{Text: m.ending()}))
+	}
+	return again
+}
+
+func (m *Model) ending() string {
+	switch m.state() {
+	case api.StateSucceeded:
+		return m.label() + " is finished: n shows the results."
+	case api.StateCancelled:
+		return m.label() + " was cancelled."
+	}
+	return m.label() + " failed."
+}
+
+var _ screen.Screen = (*Model)(nil)
+
+func (m *Model) live() bool { return m.link.State == client.Live }
