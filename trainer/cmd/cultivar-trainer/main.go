@@ -50,15 +50,6 @@ func run(args []string) int {
 // usageError is a command line that is not understood.
 type usageError struct{ error }
 
-// quietTensorFlow keeps TensorFlow's remarks about the processor off the screen. It reads the variable when it first
-// logs, which is after this.
-func quietTensorFlow() {
-	const variable = "TF_CPP_MIN_LOG_LEVEL"
-	if _, set := os.LookupEnv(variable); !set {
-		_ = os.Setenv(variable, "2") // fails only for names that are none
-	}
-}
-
 func command() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "cultivar-trainer",
