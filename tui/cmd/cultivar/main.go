@@ -8,11 +8,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
 	"charm.land/fang/v2"
 	"github.com/charmbracelet/x/term"
+	"github.com/spf13/cobra"
 
 	"github.com/cultivar-ml/cultivar/shared/version"
 	"github.com/cultivar-ml/cultivar/tui/internal/app"
@@ -30,14 +32,22 @@ func main() {
 			return app.Run(ctx, app.Options{Connect: s.Connect, Folder: s.Folder, NoColor: s.NoColor, ASCII: s.ASCII, Version: version.String()})
 		},
 	})
-	err := fang.Execute(ctx, root, fang.WithVersion(version.String()), fang.WithErrorHandler(complain))
+	root.Version = version.String()
+	err := execute(ctx, root, os.Args[1:])
 	stop()
+	if text := cli.Message(err); text != "" {
+		fmt.Fprintln(os.Stderr, text)
+	}
 	os.Exit(cli.ExitCode(err))
 }
 
-// complain prints an error as plain text: what happened, why, what to do.
-func complain(w io.Writer, _ fang.Styles, err error) {
-	if text := cli.Message(err); text != "" {
-		_, _ = fmt.Fprintln(w, text)
+// execute runs the command line. Only help and manual go through fang, which draws them: it asks the terminal for its
+// colours first, also to print an error, and a terminal that does not answer would hold that up for seconds.
+func execute(ctx context.Context, root *cobra.Command, args []string) error {
+	asked := len(args) > 0 && (args[0] == "help" || args[0] == "man") || slices.Contains(args, "--help") || slices.Contains(args, "-h")
+	if asked && os.Getenv("TERM") != "dumb" {
+		return fang.Execute(ctx, root, fang.WithVersion(root.Version), fang.WithErrorHandler(func(io.Writer, fang.Styles, error) {}))
 	}
+	root.SilenceUsage, root.SilenceErrors = true, true
+	return root.ExecuteContext(ctx)
 }

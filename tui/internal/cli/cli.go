@@ -54,7 +54,7 @@ func New(p *Program) *cobra.Command {
 		Short: "Grow your own image classifier from folders of photos",
 		Long: "Grow your own image classifier from folders of photos: one folder per class.\n" +
 			"Without a verb, in a terminal, the screens open. Training goes on when you leave.",
-		Example: "cultivar ~/photos/flowers\ncultivar check ~/photos/flowers\ncultivar train ~/photos/flowers --preset quick",
+		Example: indent("cultivar ~/photos/flowers\ncultivar check ~/photos/flowers\ncultivar train ~/photos/flowers --preset quick"),
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE:    c.screens,
 	}
@@ -79,15 +79,14 @@ func New(p *Program) *cobra.Command {
 func (c *command) add(root *cobra.Command, group string, verbs ...*cobra.Command) {
 	for _, v := range verbs {
 		v.GroupID = group
-		if v.Annotations[noJSON] == "" {
-			v.Flags().BoolVar(&c.json, "json", false, "print JSON, for scripts")
-		}
+		v.Example = indent(v.Example)
+		v.Flags().BoolVar(&c.json, "json", false, "print JSON, for scripts")
 		root.AddCommand(v)
 	}
 }
 
-// noJSON marks verbs whose output is no data.
-const noJSON = "no-json"
+// indent sets examples off, as help wants them.
+func indent(lines string) string { return "  " + strings.ReplaceAll(lines, "\n", "\n  ") }
 
 // screens opens the terminal program, or says why not.
 func (c *command) screens(cmd *cobra.Command, args []string) error {

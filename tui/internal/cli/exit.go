@@ -45,7 +45,7 @@ func usageOf(cmd *cobra.Command, err error) error {
 func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return usageOf(cmd, err)
+			return usageOf(cmd, fmt.Errorf("%w; the command is `%s`", err, cmd.UseLine()))
 		}
 		return nil
 	}
@@ -88,10 +88,9 @@ func ExitCode(err error) int {
 	return exitFailed
 }
 
-// Message is what is said about an error: nothing when the command has said it all.
+// Message is what is said about an error: nothing about none, and nothing about ctrl+c.
 func Message(err error) string {
-	var coded codedError
-	if errors.As(err, &coded) && coded.error == nil || errors.Is(err, context.Canceled) {
+	if err == nil || errors.Is(err, context.Canceled) {
 		return ""
 	}
 	return strings.TrimSpace(err.Error())

@@ -57,7 +57,9 @@ func flagHelp(f runspec.Field) string {
 		fmt.Fprintf(&b, " Any of %s, with commas.", strings.Join(f.Values, ", "))
 	case f.Values != nil:
 		fmt.Fprintf(&b, " One of %s.", strings.Join(f.Values, ", "))
-	case f.Type != runspec.Text:
+	case f.Type == runspec.Integer:
+		fmt.Fprintf(&b, " From %.0f to %.0f.", f.Min, f.Max)
+	case f.Type == runspec.Number:
 		fmt.Fprintf(&b, " From %g to %g.", f.Min, f.Max)
 	}
 	quick, balanced, best := f.Default(runspec.Quick), f.Default(runspec.Balanced), f.Default(runspec.Best)
