@@ -24,7 +24,6 @@ func main() {
 
 // run returns the process' exit code.
 func run(args []string) int {
-	quietTensorFlow()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	terminate := make(chan os.Signal, 1)

@@ -37,6 +37,7 @@ func (f *modelFlags) open() (*classify.Classifier, error) {
 	if fit != data.Stretch && fit != data.Crop {
 		return nil, usageError{fmt.Errorf("--preprocessing is %q, but must be stretch or crop", f.preprocessing)}
 	}
+	quietTensorFlow()
 	return classify.Open(f.model, fit, runtime.GOMAXPROCS(0))
 }
 

@@ -44,6 +44,7 @@ func runTask(c *cobra.Command, kind runspec.Kind, path string) error {
 	if spec.Kind != kind {
 		return &attempt.Failure{Code: runspec.ExitBadSpec, Text: fmt.Sprintf("%q is a spec to %s, not to %s", path, spec.Kind, kind)}
 	}
+	quietTensorFlow()
 	stop := make(chan struct{}, 1)
 	usr1 := make(chan os.Signal, 1)
 	signal.Notify(usr1, syscall.SIGUSR1)

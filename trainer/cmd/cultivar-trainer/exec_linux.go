@@ -1,9 +1,6 @@
 package main
 
 /*
-#cgo LDFLAGS: -ldl
-#define _GNU_SOURCE
-#include <dlfcn.h>
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
@@ -29,15 +26,5 @@ static void cultivar_quiet(int argc, char **argv, char **envp) {
 __attribute__((section(".preinit_array"), used))
 static void (*const cultivar_quiet_entry)(int, char **, char **) = cultivar_quiet;
 
-// Some remarks go through Abseil, which reads no environment and shows everything until it is told that logging is set
-// up; from then on errors only. TensorFlow exports the function under the name that it has in the pinned version; where
-// it is absent the remarks stay.
-static void cultivar_quiet_abseil(void) {
-	void (*initialized)(void) = (void (*)(void))dlsym(RTLD_DEFAULT, "_ZN4absl12lts_2023080212log_internal14SetInitializedEv");
-	if (initialized != NULL) initialized();
-}
 */
 import "C"
-
-// quietTensorFlow keeps TensorFlow's remarks about processors and passes off the screen; errors are still shown.
-func quietTensorFlow() { C.cultivar_quiet_abseil() }
