@@ -38,18 +38,18 @@ func caller(r *http.Request) tasks.Caller {
 
 func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 	var body struct {
-		Executor string `json:"executor"`
-		Version  int    `json:"version"`
-		PID      int    `json:"pid"`
+		Executor string        `json:"executor"`
+		Version  formatVersion `json:"version"`
+		PID      int           `json:"pid"`
 	}
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRegister)).Decode(&body); err != nil {
-		s.fail(w, r, api.Errorf(api.CodeInvalid, "The registration cannot be understood: %v.", err))
+		s.refuseTrainer(w, r, api.Errorf(api.CodeInvalid, "The registration cannot be understood: %v.", err))
 		return
 	}
 	c := caller(r)
-	c.Executor, c.Version = body.Executor, body.Version
+	c.Executor, c.Version = body.Executor, int(body.Version)
 	if err := s.Tasks.Register(r.Context(), c); err != nil {
-		s.fail(w, r, err)
+		s.refuseTrainer(w, r, err)
 		return
 	}
 	s.answer(w, http.StatusOK, struct{}{})
@@ -58,8 +58,33 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) {
 func (s *Server) records(w http.ResponseWriter, r *http.Request) {
 	ack, err := s.Tasks.Records(r.Context(), caller(r), http.MaxBytesReader(w, r.Body, runspec.MaxBatchBytes))
 	if err != nil {
-		s.fail(w, r, err)
+		s.refuseTrainer(w, r, err)
 		return
 	}
 	s.answer(w, http.StatusOK, ack)
+}
+
+// refuseTrainer answers with an error and logs it: nobody reads what a trainer is told.
+func (s *Server) refuseTrainer(w http.ResponseWriter, r *http.Request, err error) {
+	if c := api.Code(err); c != api.CodeInternal { // fail logs those
+		s.Log.WarnContext(r.Context(), "trainer refused", "path", r.URL.Path, "code", c, "error", err)
+	}
+	s.fail(w, r, err)
+}
+
+// formatVersion is the number of the formats that a trainer speaks; 0 when it names its release, a text, instead.
+type formatVersion int
+
+// UnmarshalJSON takes a number, and any text as 0.
+func (v *formatVersion) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		*v = 0
+		return nil
+	}
+	var n int
+	if err := json.Unmarshal(b, &n); err != nil {
+		return err
+	}
+	*v = formatVersion(n)
+	return nil
 }
