@@ -43,23 +43,34 @@ func (m *Model) View() []string {
 	}
 	problems := m.problemHeight()
 	body := max(3, m.h-2-problems-1)
-	out := []string{m.summary(), frame.Rule(m.env.Theme, m.w, "", "")}
+	rule := frame.Rule(m.env.Theme, m.w, "", "")
+	below := m.problemPane(problems + 1)
+	if m.w >= narrow {
+		rule = frame.Tee(m.env.Theme, rule, m.tableWidth(), true)
+		below[0] = frame.Tee(m.env.Theme, below[0], m.tableWidth(), false)
+	}
+	out := []string{m.summary(), rule}
 	if m.w < narrow {
 		out = append(out, text.Block(m.classTable(m.w, body), m.w, body, m.env.Theme.Glyphs.Ellipsis)...)
 	} else {
 		side := m.tableWidth()
 		out = append(out, frame.Columns(m.env.Theme, body, []int{side, m.w - side - 1}, m.classTable(side, body), m.photos(m.w-side-1, body))...)
 	}
-	return append(out, m.problemPane(problems+1)...)
+	return append(out, below...)
 }
 
 func (m *Model) tableWidth() int { return min(56, max(32, m.w*2/5)) }
 
+// problemHeight is as much as the list needs, within limits; the pane in use may take more.
 func (m *Model) problemHeight() int {
+	limit := max(5, m.h*3/10)
 	if m.pane == problemPane {
-		return max(6, m.h*2/5)
+		limit = max(6, m.h*2/5)
 	}
-	return max(5, m.h*3/10)
+	if m.group >= 0 {
+		return limit
+	}
+	return min(limit, max(4, len(m.groups)+1))
 }
 
 // summary is the line on top: the folder and what is in it, or how far the scan is.

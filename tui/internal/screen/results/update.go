@@ -1,9 +1,11 @@
 package results
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 
 	tea "charm.land/bubbletea/v2"
 
@@ -31,7 +33,7 @@ func (m *Model) Update(msg tea.Msg) tea.Cmd {
 		}
 		m.asking = false
 		m.failed = msg.err
-		m.files = msg.files
+		m.files = modelsFirst(msg.files)
 		if msg.err == nil {
 			m.run, m.report = msg.run, msg.report
 			m.class, m.row, m.col, m.mistake, m.file = 0, 0, 0, 0, 0
@@ -47,6 +49,22 @@ func (m *Model) Update(msg tea.Msg) tea.Cmd {
 		}
 	}
 	return nil
+}
+
+// modelsFirst orders files as people look for them: models, then their labels, then reports.
+func modelsFirst(files []runspec.Artifact) []runspec.Artifact {
+	rank := func(a runspec.Artifact) int {
+		switch {
+		case a.Accuracy != nil:
+			return 0
+		case a.Name == runspec.LabelsFile:
+			return 1
+		}
+		return 2
+	}
+	out := slices.Clone(files)
+	slices.SortStableFunc(out, func(a, b runspec.Artifact) int { return cmp.Compare(rank(a), rank(b)) })
+	return out
 }
 
 func (m *Model) open(msg screen.OpenResults) tea.Cmd {
@@ -177,16 +195,9 @@ func (m *Model) downloadable() bool {
 }
 
 func (m *Model) startDownload() tea.Cmd {
-	a := m.files[0]
+	a := m.files[0] // a model, unless there is none
 	if m.view == fileView {
 		a = m.files[m.file]
-	} else {
-		for _, f := range m.files { // the model rather than its labels
-			if f.Accuracy != nil {
-				a = f
-				break
-			}
-		}
 	}
 	ctx, cancel := context.WithCancel(m.env.Ctx)
 	m.download = &download{cancel: cancel, name: a.Name, total: a.Bytes}

@@ -175,7 +175,7 @@ func (m *Model) mistakeRow(i int, x runspec.Mistake, w int) string {
 		arrow = " > "
 	}
 	what := fmt.Sprintf("%s%s%s", text.Cut(text.Safe(x.Actual), 16, g.Ellipsis), arrow, text.Cut(text.Safe(x.Predicted), 16, g.Ellipsis))
-	what = text.Fit(what, min(36, w/2-4), g.Ellipsis)
+	what = text.Fit(what, min(36, max(22, w*2/5)), g.Ellipsis)
 	cursor := "   "
 	if i == m.mistake {
 		cursor, what = " "+g.Cursor+" ", t.Selected.Render(what)

@@ -35,6 +35,9 @@ type runLoadedMsg struct {
 	err error
 }
 
+// secondMsg moves the time shown while a run is active.
+type secondMsg struct{ run string }
+
 // orderedMsg is the answer to stop or cancel.
 type orderedMsg struct {
 	id  string
@@ -74,6 +77,10 @@ func next(id string, feed *screen.Feed[item]) tea.Cmd {
 		items, ok := feed.Next()
 		return batchMsg{run: id, feed: feed, items: items, over: !ok}
 	}
+}
+
+func second(id string) tea.Cmd {
+	return tea.Tick(time.Second, func(time.Time) tea.Msg { return secondMsg{run: id} })
 }
 
 func (m *Model) load(id string) tea.Cmd {

@@ -10,7 +10,7 @@ import (
 // What counts as a finding. The numbers are rules of thumb for fine-tuning on hundreds to thousands of photos.
 const (
 	gapSmall   = 0.04 // train − validation accuracy that is still normal
-	gapLarge   = 0.12 // from here the model learns by heart
+	gapLarge   = 0.10 // from here the model learns by heart
 	flatEpochs = 4    // epochs without a better accuracy that make a plateau
 	minEpochs  = 3    // fewer points say nothing
 	jumpy      = 0.25 // mean relative change of the validation loss between epochs

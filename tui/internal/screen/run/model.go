@@ -72,6 +72,9 @@ func (m *Model) Status() screen.Status {
 		return screen.Status{Progress: -1}
 	}
 	st := screen.Status{Text: m.label(), Working: m.active(), Progress: -1, Failed: m.state() == api.StateFailed, Link: m.linkText()}
+	if i := order(m.story.phase); st.Working && i < len(phases) {
+		st.Text += " " + phases[i].short
+	}
 	if share, ok := m.story.share(); ok {
 		st.Progress = int(100 * share)
 		if st.Working {

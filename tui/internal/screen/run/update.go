@@ -6,7 +6,6 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/cultivar-ml/cultivar/shared/api"
-	"github.com/cultivar-ml/cultivar/shared/client"
 	"github.com/cultivar-ml/cultivar/tui/internal/screen"
 )
 
@@ -21,6 +20,10 @@ func (m *Model) Update(msg tea.Msg) tea.Cmd {
 		}
 	case batchMsg:
 		return m.told(msg)
+	case secondMsg:
+		if msg.run == m.run.Id && m.active() {
+			return second(msg.run)
+		}
 	case runLoadedMsg:
 		if msg.err == nil && msg.run.Id == m.run.Id {
 			m.run = msg.run
@@ -63,7 +66,7 @@ func (m *Model) open(r api.Run) tea.Cmd {
 	}
 	ctx, cancel := context.WithCancel(m.env.Ctx)
 	m.cancel = cancel
-	return tea.Batch(m.watch(ctx, r.Id), m.countClasses(r.Id, r.Dataset))
+	return tea.Batch(m.watch(ctx, r.Id), m.countClasses(r.Id, r.Dataset), second(r.Id))
 }
 
 // told takes a batch; one of a run that was left is dropped with its stream.
@@ -104,5 +107,3 @@ func (m *Model) ending() string {
 }
 
 var _ screen.Screen = (*Model)(nil)
-
-func (m *Model) live() bool { return m.link.State == client.Live }

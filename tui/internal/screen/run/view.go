@@ -22,15 +22,21 @@ func (m *Model) View() []string {
 	if m.failed != nil && len(m.story.lines) == 0 {
 		return m.notice(text.Safe(m.failed.Error()), "esc goes back, R tries to connect again.")
 	}
-	out := append(m.head(), frame.Rule(m.env.Theme, m.w, "", ""))
+	t := m.env.Theme
+	out := append(m.head(), frame.Rule(t, m.w, "", ""))
+	below := frame.Rule(t, m.w, "story", m.scrolled())
 	story := m.storyHeight()
 	body := m.h - len(out) - 1 - story
 	if body >= 6 {
+		if m.w >= narrow {
+			at := m.w - m.side() - 1
+			out[len(out)-1], below = frame.Tee(t, out[len(out)-1], at, true), frame.Tee(t, below, at, false)
+		}
 		out = append(out, m.body(body)...)
 	} else {
 		story += max(0, body)
 	}
-	out = append(out, frame.Rule(m.env.Theme, m.w, "story", m.scrolled()))
+	out = append(out, below)
 	return append(out, m.tail(story)...)
 }
 
@@ -82,7 +88,7 @@ func (m *Model) head() []string {
 		}
 		b.WriteString(" " + style.Render(glyph+" "+p.short) + " ")
 	}
-	return []string{text.Spread(b.String(), m.times()+" ", m.w, g.Ellipsis), m.progress()}
+	return append([]string{text.Spread(b.String(), m.times()+" ", m.w, g.Ellipsis)}, m.progress()...)
 }
 
 func (m *Model) times() string {
@@ -90,7 +96,7 @@ func (m *Model) times() string {
 	if s.began.IsZero() {
 		return ""
 	}
-	out := text.Span(s.newest.Sub(s.began)) + " so far"
+	out := text.Span(max(s.newest.Sub(s.began), m.env.Now().Sub(s.began))) + " so far"
 	if !m.active() {
 		return "took " + text.Span(s.newest.Sub(s.began))
 	}
@@ -101,21 +107,37 @@ func (m *Model) times() string {
 }
 
 // progress is the line with the bar, or the state in words when nothing moves.
-func (m *Model) progress() string {
+func (m *Model) progress() []string {
 	t := m.env.Theme
 	g := t.Glyphs
 	switch m.state() {
 	case api.StateSucceeded:
-		return " " + t.Good.Render(g.Check+" Finished.") + " " + m.headline()
+		return m.said(t.Good.Render(g.Check+" Finished.") + " " + m.headline())
 	case api.StateFailed:
-		return " " + t.Bad.Render(g.Cross+" Failed: ") + text.Safe(m.reason())
+		return m.said(t.Bad.Render(g.Cross+" Failed:") + " " + text.Safe(m.reason()))
 	case api.StateCancelled:
-		return " " + t.Warn.Render(g.Cross+" Cancelled. ") + text.Safe(m.reason())
+		return m.said(t.Warn.Render(g.Cross+" Cancelled.") + " " + text.Safe(m.reason()))
 	case api.StateQueued:
-		return " " + t.Dim.Render(g.Wait+" Waiting in the queue"+m.place())
+		return m.said(t.Dim.Render(g.Wait + " Waiting in the queue" + m.place()))
 	case api.StateInterrupted:
-		return " " + t.Warn.Render(g.Warn+" Interrupted; it goes on from the last checkpoint. ") + text.Safe(m.reason())
+		return m.said(t.Warn.Render(g.Warn+" Interrupted; it goes on from the last checkpoint.") + " " + text.Safe(m.reason()))
 	}
+	return []string{m.bar()}
+}
+
+// said is a sentence in as many lines as it takes, four at most.
+func (m *Model) said(words string) []string {
+	var out []string
+	for _, l := range text.Wrap(words, m.w-3) {
+		out = append(out, " "+l)
+	}
+	return out[:min(len(out), 4)]
+}
+
+// bar is how far the phase is.
+func (m *Model) bar() string {
+	t := m.env.Theme
+	g := t.Glyphs
 	words := m.doing()
 	if m.busy != "" || m.state() == api.StateStopping {
 		words = "stopping, the best epoch is kept"
@@ -127,8 +149,7 @@ func (m *Model) progress() string {
 	if !ok {
 		return " " + words
 	}
-	bar := max(10, m.w/3)
-	return " " + t.Accent.Render(text.Bar(g, share, bar, g.Empty)) + fmt.Sprintf(" %3.0f %%  ", 100*share) + words
+	return " " + t.Accent.Render(text.Bar(g, share, max(10, m.w/3), g.Empty)) + fmt.Sprintf(" %3.0f %%  ", 100*share) + words
 }
 
 func (m *Model) reason() string {
@@ -181,9 +202,12 @@ func (m *Model) body(h int) []string {
 		lines = append(lines, m.brief())
 		return append(lines, " "+meaning(m.story.epochs, m.run.Recipe.Patience, m.classes)[0])
 	}
-	side := min(44, max(27, m.w*3/10))
+	side := m.side()
 	return frame.Columns(t, h, []int{m.w - side - 1, side}, m.charts(m.w-side-1, h), m.numbers(side, h))
 }
+
+// side is the width of the pane with the numbers.
+func (m *Model) side() int { return min(44, max(27, m.w*3/10)) }
 
 func (m *Model) charts(w, h int) []string {
 	t := m.env.Theme
@@ -233,7 +257,7 @@ func (m *Model) numbers(w, h int) []string {
 		row("val loss", number(last.ValLoss), bestLoss)
 		row("train acc", text.Percent(float64(last.TrainAccuracy), g), "")
 		row("train loss", number(last.TrainLoss), "")
-		row("step", fmt.Sprintf("%.1e", float64(last.LearningRate)), "")
+		row("learn rate", fmt.Sprintf("%.1e", float64(last.LearningRate)), "")
 	}
 	if s := m.story.system; s != nil {
 		out = append(out, " "+t.Dim.Render(fmt.Sprintf("%.1f cores, %s memory", float64(s.CPU), text.Bytes(s.RSSBytes))))

@@ -227,8 +227,8 @@ func (m *Model) View() []string {
 	case len(m.runs) == 0:
 		return m.notice("Nothing was trained yet.", "Pick a folder of photos under 1 Data; it takes a few minutes from there.")
 	}
-	name := max(10, m.w-62)
-	out := []string{t.Dim.Render(text.Fit("        #  "+text.Fit("name", name, "")+"  state               accuracy  base              started", m.w, ""))}
+	name := m.nameWidth()
+	out := []string{t.Dim.Render(text.Fit("         #  "+text.Fit("name", name, "")+"  "+text.Fit("state", 18, "")+"  accuracy  "+m.tail("base", "started"), m.w, ""))}
 	from, to := frame.Window(len(m.runs), m.cursor, m.h-2)
 	for i := from; i < to; i++ {
 		out = append(out, m.row(i, name))
@@ -265,9 +265,25 @@ func (m *Model) row(i, nameW int) string {
 	case r.ValAccuracy != nil:
 		acc = "~" + text.Percent(float64(*r.ValAccuracy), t.Glyphs)
 	}
-	base := text.Fit(text.Safe(r.Recipe.Base), 16, t.Glyphs.Ellipsis)
 	return " " + cursor + glyph + text.Right(fmt.Sprint(r.Number), 5) + "  " + label + "  " + text.Fit(words, 18, t.Glyphs.Ellipsis) + text.Right(acc, 10) +
-		"  " + t.Dim.Render(base+"  "+m.age(r.Created))
+		"  " + t.Dim.Render(m.tail(text.Safe(r.Recipe.Base), m.age(r.Created)))
+}
+
+// narrow is the width below which the base model is not shown.
+const narrow = 90
+
+func (m *Model) nameWidth() int {
+	if m.w < narrow {
+		return max(8, m.w-54)
+	}
+	return m.w - 74
+}
+
+func (m *Model) tail(base, when string) string {
+	if m.w < narrow {
+		return when
+	}
+	return text.Fit(base, 18, m.env.Theme.Glyphs.Ellipsis) + "  " + when
 }
 
 // state is a run's state as a glyph and in words.

@@ -19,13 +19,15 @@ func (m *Model) View() []string {
 	out := []string{m.subject(), frame.Rule(t, m.w, "", "")}
 	bottom := m.bottom()
 	body := m.h - len(out) - len(bottom)
+	side := min(48, m.w*2/5)
 	if m.w < narrow {
 		help := m.help(m.w)
 		help = help[:min(len(help), 4)]
 		out = append(out, text.Block(m.list(m.w, body-len(help)), m.w, body-len(help), t.Glyphs.Ellipsis)...)
 		out = append(out, help...)
 	} else {
-		side := min(48, m.w*2/5)
+		out[1] = frame.Tee(t, out[1], m.w-side-1, true)
+		bottom[0] = frame.Tee(t, bottom[0], m.w-side-1, false)
 		out = append(out, frame.Columns(t, body, []int{m.w - side - 1, side}, m.list(m.w-side-1, body), m.help(side))...)
 	}
 	return append(out, bottom...)
@@ -110,15 +112,15 @@ func (m *Model) baseRow(i int, b api.Base, w int) string {
 	if title == "" {
 		title = b.Name
 	}
-	label := text.Fit(text.Safe(title), min(26, w/2), t.Glyphs.Ellipsis)
+	label := text.Fit(text.Safe(title), min(22, w-34), t.Glyphs.Ellipsis)
 	if i == m.cursor {
 		label = t.Selected.Render(label)
 	}
 	acc := ""
 	if b.ImagenetTop1 != nil {
-		acc = fmt.Sprintf("ImageNet %.1f %%", *b.ImagenetTop1)
+		acc = fmt.Sprintf("%.1f %%", *b.ImagenetTop1)
 	}
-	return m.mark(i) + mark + " " + label + "  " + t.Dim.Render(fmt.Sprintf("%.1f M weights  %d px  %s", float64(b.Params)/1e6, b.Size, acc))
+	return m.mark(i) + mark + " " + label + "  " + t.Dim.Render(fmt.Sprintf("%.1f M weights  %d px %s", float64(b.Params)/1e6, b.Size, text.Right(acc, 7)))
 }
 
 func (m *Model) mark(i int) string {
@@ -139,11 +141,28 @@ func (m *Model) fieldRow(i int, f runspec.Field, w int) string {
 			return m.mark(i) + "  " + name + "  " + m.input.View()
 		}
 	}
+	if i == m.cursor && f.Values != nil && f.Type != runspec.List {
+		value = m.options(f)
+	}
 	changed := f.Name != "preset" && f.Get(m.recipe) != f.Default(m.recipe.Preset)
 	if changed {
 		value = t.Warn.Render(value + " *")
 	}
 	return m.mark(i) + "  " + name + "  " + value
+}
+
+// options shows all values of a list with the chosen one marked.
+func (m *Model) options(f runspec.Field) string {
+	t := m.env.Theme
+	var out []string
+	for _, v := range f.Values {
+		if v == f.Get(m.recipe) {
+			out = append(out, t.Accent.Underline(true).Render("["+v+"]"))
+		} else {
+			out = append(out, t.Dim.Render(v))
+		}
+	}
+	return strings.Join(out, " ")
 }
 
 // show writes a value as people read it.
@@ -157,6 +176,9 @@ func show(f runspec.Field, r runspec.Recipe) string {
 	}
 	if f.Unit != "" {
 		v += " " + f.Unit
+		if v == "1 "+f.Unit {
+			v = strings.TrimSuffix(v, "s")
+		}
 	}
 	return v
 }

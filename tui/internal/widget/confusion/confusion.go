@@ -21,7 +21,7 @@ type Matrix struct {
 
 // Size tells how many rows and columns of cells fit into w × h.
 func (m Matrix) Size(w, h int) (rows, cols int) {
-	return min(len(m.Classes), h-1), min(len(m.Classes), (w-m.names()-1)/m.cell())
+	return min(len(m.Classes), h-1), min(len(m.Classes), (w-m.names()-1)/m.cell(w))
 }
 
 func (m Matrix) names() int {
@@ -32,15 +32,18 @@ func (m Matrix) names() int {
 	return min(n, 14)
 }
 
-// cell is the width of a cell: the largest number and a space on each side, at least five.
-func (m Matrix) cell() int {
-	n := 3
-	for _, row := range m.Counts {
+// cell is the width of a cell: the largest number and a space on each side, and as much of the class names as there is
+// room for when all classes fit.
+func (m Matrix) cell(w int) int {
+	n, name := 3, 3
+	for i, row := range m.Counts {
+		name = max(name, text.Width(m.Classes[i]))
 		for _, v := range row {
 			n = max(n, len(fmt.Sprint(v)))
 		}
 	}
-	return n + 2
+	room := (w - m.names() - 1) / max(1, len(m.Classes))
+	return max(n, min(name, 12, room-2)) + 2
 }
 
 // Lines draws the part of the matrix around the cursor into at most h lines of w cells.
@@ -51,7 +54,7 @@ func (m Matrix) Lines(w, h int) []string {
 	}
 	g := m.Theme.Glyphs
 	top, left := around(m.Row, rows, len(m.Classes)), around(m.Col, cols, len(m.Classes))
-	nw, cw := m.names(), m.cell()
+	nw, cw := m.names(), m.cell(w)
 	var head strings.Builder
 	head.WriteString(strings.Repeat(" ", nw+1))
 	for j := left; j < left+cols; j++ {

@@ -35,6 +35,19 @@ func Rule(t *theme.Theme, w int, caption, remark string) string {
 	return line
 }
 
+// Tee marks where a vertical line meets a rule from below or above at cell x; a caption in its way stays.
+func Tee(t *theme.Theme, rule string, x int, below bool) string {
+	g := t.Glyphs
+	if ansi.Strip(ansi.Cut(rule, x, x+1)) != g.Horizontal {
+		return rule
+	}
+	tee := g.TeeUp
+	if below {
+		tee = g.TeeDown
+	}
+	return ansi.Cut(rule, 0, x) + t.Border.Render(tee) + ansi.Cut(rule, x+1, text.Width(rule))
+}
+
 // Columns puts blocks side by side, h lines high, with a vertical line between; each block is fitted to its width.
 func Columns(t *theme.Theme, h int, widths []int, blocks ...[]string) []string {
 	out := make([]string, max(0, h))
