@@ -136,7 +136,7 @@ func (c *command) problems(all []manifest.Problem) {
 			end++
 		}
 		group := all[start:end]
-		c.say("\n%s: %s (%s)", group[0].Severity, reasonWords(group[0].Reason), count(len(group), "time", "times"))
+		c.say("\n%s: %s (%s)", group[0].Severity, reasonWords(group[0].Reason), humanize.Comma(int64(len(group))))
 		for i, p := range group {
 			if i == shownPerReason && len(group) > shownPerReason+1 {
 				c.say("  … and %d more; --json lists all", len(group)-i)
@@ -148,7 +148,23 @@ func (c *command) problems(all []manifest.Problem) {
 	}
 }
 
-// reasonWords names a kind of problem.
+// reasonWords names a kind of problem, of which there may be many.
 func reasonWords(r manifest.Reason) string {
+	words := map[manifest.Reason]string{
+		manifest.NotAnImage: "files that are no images", manifest.Unsupported: "formats that cannot be trained on",
+		manifest.Empty: "empty files", manifest.Damaged: "damaged files", manifest.TooManyPixels: "images with too many pixels",
+		manifest.TooLarge: "files that are too large", manifest.TooSmall: "images that are very small",
+		manifest.WrongExtension: "names that promise another format", manifest.Rotated: "photos taken with the camera turned",
+		manifest.Animated: "animations", manifest.DuplicateIn: "the same image twice in a class",
+		manifest.DuplicateLeak: "the same image in two classes", manifest.NearDuplicate: "images that look nearly the same",
+		manifest.Hidden: "hidden files", manifest.Stray: "files outside every class folder", manifest.Link: "links and special files",
+		manifest.Unreadable: "files that cannot be read", manifest.FewImages: "classes with few images",
+		manifest.EmptyClass: "class folders without an image", manifest.Imbalance: "classes of very different size",
+		manifest.NoClasses: "no class folders", manifest.OneClass: "only one class", manifest.SplitFolders: "folders for training and testing",
+		manifest.BadName: "names that cannot be used", manifest.TooMany: "too many of them",
+	}
+	if w, ok := words[r]; ok {
+		return w
+	}
 	return strings.ReplaceAll(string(r), "_", " ")
 }

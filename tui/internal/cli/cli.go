@@ -70,7 +70,7 @@ func New(p *Program) *cobra.Command {
 	c.add(root, "data", c.checkVerb(), c.sampleVerb(), c.datasetsVerb())
 	c.add(root, "run", c.trainVerb(), c.runsVerb(), c.watchVerb(), c.stopVerb(), c.cancelVerb(), c.retryVerb())
 	c.add(root, "model", c.resultsVerb(), c.downloadVerb(), c.predictVerb(), c.basesVerb())
-	root.AddCommand(exitCodesTopic())
+	root.AddCommand(c.doctorVerb(), exitCodesTopic())
 	root.CompletionOptions.HiddenDefaultCmd = false
 	return root
 }

@@ -85,6 +85,7 @@ func TestUsage(t *testing.T) {
 		"help topic":          {[]string{"help", "exit-codes"}, 0, []string{"130  ctrl+c"}},
 		"exit codes":          {[]string{"exit-codes"}, 0, []string{"5  the server is not reachable"}},
 		"no server":           {[]string{"runs"}, 5, []string{"http://127.0.0.1:1", "does not answer"}},
+		"doctor, no server":   {[]string{"doctor"}, 5, []string{"FAIL  server", "http://127.0.0.1:1"}},
 		"train, no server":    {[]string{"train", dir, "-o", dir}, 5, []string{"does not answer"}},
 		"bad address":         {[]string{"runs", "--server", "ftp://x"}, 1, []string{"of no known form"}},
 		"no output folder":    {[]string{"train", dir, "-o", filepath.Join(dir, "absent")}, 1, []string{"is no folder"}},
@@ -170,7 +171,7 @@ func TestCheckOfWhatIsNoDataset(t *testing.T) {
 	}
 	cultivar(t.Context(), t, "check", file).expect(t, 1, "is a file")
 	cultivar(t.Context(), t, "check", filepath.Join(dir, "absent")).expect(t, 1, "there is no folder")
-	cultivar(t.Context(), t, "check", "--strict", dir).expect(t, 6, "no classes")
+	cultivar(t.Context(), t, "check", "--strict", dir).expect(t, 6, "no class folders")
 }
 
 func TestInterrupted(t *testing.T) {

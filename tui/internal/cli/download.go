@@ -285,9 +285,17 @@ func writable(dir string, unused bool) error {
 	if err != nil || !info.IsDir() {
 		return fmt.Errorf("%s is no folder to write the model files into: make it first, or give another with --output", shown(dir, ""))
 	}
+	if err := tryWrite(dir); err != nil {
+		return fmt.Errorf("the model files cannot be written into %s (%w): give another folder with --output", shown(dir, ""), err)
+	}
+	return nil
+}
+
+// tryWrite makes a file in a folder and removes it again.
+func tryWrite(dir string) error {
 	f, err := os.CreateTemp(dir, ".cultivar-*")
 	if err != nil {
-		return fmt.Errorf("the model files cannot be written into %s (%w): give another folder with --output", shown(dir, ""), err)
+		return err
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }

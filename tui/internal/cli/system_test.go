@@ -144,6 +144,7 @@ func TestWholePath(t *testing.T) {
 	cultivar(ctx, t, "sample", garden, "--per-class", "16", "--problems").expect(t, 0)
 	cultivar(ctx, t, "runs").expect(t, 0, "No runs yet")
 	cultivar(ctx, t, "results", "latest").expect(t, 3, "There are no runs yet")
+	cultivar(ctx, t, "doctor").expect(t, 0, "data folder", "server on this machine", "base model")
 	cultivar(ctx, t, "bases").expect(t, 0, "efficientnet_lite0")
 
 	o := cultivar(ctx, t, "train", garden, "--json", "--epochs", "12", "--patience", "12", "-o", home)
