@@ -14,6 +14,7 @@ import (
 	_ "image/png"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ import (
 	"github.com/cultivar-ml/cultivar/shared/manifest"
 	"github.com/cultivar-ml/cultivar/shared/pack"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
+	"github.com/cultivar-ml/cultivar/trainer/internal/data"
 )
 
 // Root is the repository's folder.
@@ -247,4 +249,54 @@ func Records(t testing.TB, executorDir string) []runspec.Record {
 		records = append(records, r)
 	}
 	return records
+}
+
+// Items lays out the images of folder as Train does and lists them, with the folder of packs.
+func Items(t testing.TB, dir, folder string, perClass int) (items []data.Item, packs string) {
+	t.Helper()
+	spec := Train(t, dir, folder, perClass)
+	f, err := os.Open(spec.Dataset.Manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	m, err := manifest.Decode(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, im := range m.Images {
+		item, err := data.FromManifest(im, slices.Index(m.Classes, im.Class))
+		if err != nil {
+			t.Fatal(err)
+		}
+		items = append(items, item)
+	}
+	return items, spec.Paths.Packs
+}
+
+// Python runs a script with the pinned environment and returns the last line that it printed. Without the environment
+// the test is skipped, or fails when CULTIVAR_REQUIRE_PYTHON is 1.
+func Python(t testing.TB, script string, args ...string) []byte {
+	t.Helper()
+	venv := filepath.Join(Root(t), ".deps", "venv")
+	if _, err := os.Stat(filepath.Join(venv, ".stamp")); err != nil {
+		const hint = "the Python environment of the tests is missing; make it with trainer/setup/venv.sh"
+		if os.Getenv("CULTIVAR_REQUIRE_PYTHON") == "1" {
+			t.Fatal(hint)
+		}
+		t.Skip("SKIPPED, NOT CHECKED: " + hint)
+	}
+	cmd := exec.Command(filepath.Join(venv, "bin", "python"), append([]string{script}, args...)...)
+	// The trainer's own TensorFlow must not be found before the wheel's.
+	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH=", "TF_CPP_MIN_LOG_LEVEL=3", "CUDA_VISIBLE_DEVICES=", "PYTHONDONTWRITEBYTECODE=1")
+	out, err := cmd.Output()
+	if err != nil {
+		stderr := ""
+		if exit, ok := err.(*exec.ExitError); ok {
+			stderr = string(exit.Stderr)
+		}
+		t.Fatalf("%s: %v\n%s", filepath.Base(script), err, stderr)
+	}
+	lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
+	return lines[len(lines)-1]
 }
