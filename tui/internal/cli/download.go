@@ -175,15 +175,17 @@ func (c *command) fetch(ctx context.Context, cl *client.Client, run string, a ru
 	return nil
 }
 
-// modelNote says how a model file compares with the trained model.
+// modelNote says how a model file compares with the trained model. Its own accuracy is left to the screens: it is
+// measured on fewer photos than the model's, and two numbers side by side would only puzzle.
 func modelNote(a runspec.Artifact) string {
-	switch {
-	case a.Accuracy != nil && a.MsPerImage != nil:
-		return fmt.Sprintf(", accuracy %s, %.1f ms a photo", percent(float64(*a.Accuracy)), float64(*a.MsPerImage))
-	case a.Accuracy != nil:
-		return ", accuracy " + percent(float64(*a.Accuracy))
+	text := ""
+	if a.Agreement != nil {
+		text += ", answers like the trained model on " + percent(float64(*a.Agreement)) + " of the photos checked"
 	}
-	return ""
+	if a.MsPerImage != nil {
+		text += fmt.Sprintf(", %.1f ms a photo", float64(*a.MsPerImage))
+	}
+	return text
 }
 
 // places decides where artifacts go. Files that are there stay, unless they are the very same or force is set: then all
