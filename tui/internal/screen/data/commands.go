@@ -19,6 +19,7 @@ import (
 
 	"github.com/cultivar-ml/cultivar/shared/manifest"
 	"github.com/cultivar-ml/cultivar/tui/internal/screen"
+	"github.com/cultivar-ml/cultivar/tui/internal/widget/text"
 	"github.com/cultivar-ml/cultivar/tui/internal/widget/thumb"
 )
 
@@ -151,9 +152,9 @@ func check(path string) tea.Cmd {
 		info, err := os.Stat(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			err = fmt.Errorf("there is no folder %s; check its name", path)
+			err = fmt.Errorf("there is no folder %s; check its name", text.Home(path))
 		case err == nil && !info.IsDir():
-			err = fmt.Errorf("%s is a file; give the folder that holds one folder per class", path)
+			err = fmt.Errorf("%s is a file; give the folder that holds one folder per class", text.Home(path))
 		}
 		return checkedMsg{path: path, err: err}
 	}

@@ -42,6 +42,9 @@ func (m *Model) advice() string {
 	case ok:
 		return t.Dim.Render("  Next: choose a base model with n. Nothing is uploaded before you confirm.")
 	}
+	if len(m.rows()) == 0 { // the table says why
+		return t.Dim.Render("  o picks another folder, r looks again.")
+	}
 	return "  " + t.Bad.Render(text.Safe(why))
 }
 
@@ -154,7 +157,7 @@ func (m *Model) pickView() []string {
 	if p.input.Focused() {
 		out = append(out, " Path: "+p.input.View())
 	} else {
-		out = append(out, " "+t.Dim.Render("In")+" "+t.Accent.Render(text.Path(home(p.dir), m.w-10, g.Ellipsis)))
+		out = append(out, " "+t.Dim.Render("In")+" "+t.Accent.Render(text.Path(text.Home(p.dir), m.w-10, g.Ellipsis)))
 	}
 	problem := p.refused
 	if problem == nil {
@@ -189,7 +192,7 @@ func (m *Model) entryRow(i int) string {
 	case above:
 		label, verdict = "..", t.Dim.Render("the folder above")
 	case recent:
-		label, verdict = text.Path(home(e.path), nameW, g.Ellipsis), t.Dim.Render("used before")
+		label, verdict = text.Path(text.Home(e.path), nameW, g.Ellipsis), t.Dim.Render("used before")
 	default:
 		label, verdict = text.Safe(filepath.Base(e.path))+"/", m.verdict(e)
 	}

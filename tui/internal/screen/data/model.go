@@ -4,7 +4,6 @@ package data
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -197,14 +196,4 @@ func (m *Model) dataset() screen.Dataset {
 		}
 	}
 	return screen.Dataset{Root: m.root, Manifest: &mf, LeftOut: out}
-}
-
-// home writes a path as people do, with ~ for their own folder.
-func home(path string) string {
-	if dir, err := os.UserHomeDir(); err == nil && dir != "/" {
-		if rest, ok := trimFolder(path, dir); ok {
-			return text.Safe("~" + rest)
-		}
-	}
-	return text.Safe(path)
 }

@@ -141,9 +141,3 @@ func unescape(s string) string {
 	}
 	return b.String()
 }
-
-// trimFolder cuts the folder off the front of a path.
-func trimFolder(path, dir string) (string, bool) {
-	rest, ok := strings.CutPrefix(path, dir)
-	return rest, ok && (rest == "" || rest[0] == filepath.Separator)
-}

@@ -77,7 +77,7 @@ func (m *Model) problemHeight() int {
 func (m *Model) summary() string {
 	t := m.env.Theme
 	g := t.Glyphs
-	left := " " + t.Accent.Render(text.Path(home(m.root), m.w/2, g.Ellipsis)) + "  "
+	left := " " + t.Accent.Render(text.Path(text.Home(m.root), m.w/2, g.Ellipsis)) + "  "
 	p := m.progress
 	switch {
 	case m.stage == ready:
@@ -184,6 +184,9 @@ func (m *Model) shownImages() []manifest.Image {
 func (m *Model) photos(w, h int) []string {
 	t := m.env.Theme
 	if m.class >= len(m.classes) {
+		if m.stage == ready {
+			return []string{"", t.Dim.Render("  No photos to show.")}
+		}
 		return []string{"", t.Dim.Render("  The photos show as soon as the folder is read.")}
 	}
 	c := m.classes[m.class]

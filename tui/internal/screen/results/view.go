@@ -40,6 +40,10 @@ func (m *Model) View() []string {
 	}
 	out = append(out, m.tabs())
 	bottom := m.bottom()
+	if at := m.split(); at > 0 {
+		out[len(out)-1] = frame.Tee(t, out[len(out)-1], at, true)
+		bottom[0] = frame.Tee(t, bottom[0], at, false)
+	}
 	h := m.h - len(out) - len(bottom)
 	out = append(out, text.Block(m.body(h), m.w, h, t.Glyphs.Ellipsis)...)
 	return append(out, bottom...)
@@ -71,11 +75,22 @@ func (m *Model) tabs() string {
 	return s + t.Border.Render(strings.Repeat(g.Horizontal, max(0, m.w-text.Width(s))))
 }
 
+// split is where the line between two panes stands; 0: there is one pane.
+func (m *Model) split() int {
+	pw, _ := picture()
+	switch {
+	case m.view <= confusionView && m.w >= wide:
+		return m.w * 2 / 5
+	case m.view == mistakeView && m.w >= pw+50 && len(m.mistakes()) > 0:
+		return m.w - pw - 3
+	}
+	return 0
+}
+
 func (m *Model) body(h int) []string {
 	switch m.view {
 	case classView, confusionView:
-		if m.w >= wide {
-			left := m.w * 2 / 5
+		if left := m.split(); left > 0 {
 			return frame.Columns(m.env.Theme, h, []int{left, m.w - left - 1}, m.classTable(left, h), m.matrix(m.w-left-1, h))
 		}
 		if m.view == classView {
@@ -143,11 +158,9 @@ func (m *Model) matrix(w, h int) []string {
 func (m *Model) mistakeList(h int) []string {
 	t := m.env.Theme
 	all := m.mistakes()
-	pw, _ := picture()
-	w := m.w
-	beside := m.w >= pw+50
+	w, beside := m.w, m.split() > 0
 	if beside {
-		w = m.w - pw - 3
+		w = m.split()
 	}
 	caption := text.Some(len(all), "mistake", "mistakes") + ", the most certain first"
 	if m.only != nil {
@@ -254,7 +267,7 @@ func (m *Model) bottom() []string {
 			fmt.Sprintf(" %3.0f %%  %s  %s of %s", 100*share, text.Safe(d.name), text.Bytes(d.done), text.Bytes(d.total))}
 	}
 	if len(m.saved) == 0 {
-		return []string{frame.Rule(t, m.w, "download", ""), " " + t.Accent.Render("d") + " saves the model in " + text.Path(text.Safe(m.env.WorkDir), m.w-26, g.Ellipsis)}
+		return []string{frame.Rule(t, m.w, "download", ""), " " + t.Accent.Render("d") + " saves the model in " + text.Path(text.Home(m.env.WorkDir), m.w-26, g.Ellipsis)}
 	}
 	path := m.saved[len(m.saved)-1]
 	link := &url.URL{Scheme: "file", Path: path}

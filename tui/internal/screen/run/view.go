@@ -207,7 +207,7 @@ func (m *Model) body(h int) []string {
 }
 
 // side is the width of the pane with the numbers.
-func (m *Model) side() int { return min(44, max(27, m.w*3/10)) }
+func (m *Model) side() int { return min(44, max(30, m.w*3/10)) }
 
 func (m *Model) charts(w, h int) []string {
 	t := m.env.Theme

@@ -153,7 +153,9 @@ func plainError(err error) string {
 func (m *Model) command() string {
 	folder := "FOLDER"
 	if m.dataset != nil {
-		folder = quote(m.dataset.Root)
+		if folder = quote(m.dataset.Root); folder == m.dataset.Root {
+			folder = text.Home(folder) // nothing to quote, so the shell understands ~
+		}
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "cultivar train %s", folder)

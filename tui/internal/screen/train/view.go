@@ -36,7 +36,7 @@ func (m *Model) View() []string {
 func (m *Model) subject() string {
 	t := m.env.Theme
 	if m.dataset == nil {
-		return " " + t.Warn.Render("No photos are chosen yet.") + " Pick a folder under 1 Data; settings can be made already."
+		return " " + t.Warn.Render("No photos are chosen yet.") + " Pick a folder under 1 Data."
 	}
 	mf := m.dataset.Manifest
 	s := fmt.Sprintf(" %s %s %s, %s", t.Accent.Render(text.Safe(mf.Name)), t.Glyphs.Dot, text.Some(len(mf.Classes), "class", "classes"), text.Some(len(mf.Images), "image", "images"))
@@ -112,7 +112,7 @@ func (m *Model) baseRow(i int, b api.Base, w int) string {
 	if title == "" {
 		title = b.Name
 	}
-	label := text.Fit(text.Safe(title), min(22, w-34), t.Glyphs.Ellipsis)
+	label := text.Fit(text.Safe(title), min(22, w-28), t.Glyphs.Ellipsis)
 	if i == m.cursor {
 		label = t.Selected.Render(label)
 	}
@@ -120,7 +120,11 @@ func (m *Model) baseRow(i int, b api.Base, w int) string {
 	if b.ImagenetTop1 != nil {
 		acc = fmt.Sprintf("%.1f %%", *b.ImagenetTop1)
 	}
-	return m.mark(i) + mark + " " + label + "  " + t.Dim.Render(fmt.Sprintf("%.1f M weights  %d px %s", float64(b.Params)/1e6, b.Size, text.Right(acc, 7)))
+	details := fmt.Sprintf("%.1f M weights %s", float64(b.Params)/1e6, text.Right(acc, 7))
+	if w >= 56 {
+		details = fmt.Sprintf("%.1f M weights  %d px %s", float64(b.Params)/1e6, b.Size, text.Right(acc, 7))
+	}
+	return m.mark(i) + mark + " " + label + "  " + t.Dim.Render(details)
 }
 
 func (m *Model) mark(i int) string {
@@ -132,7 +136,7 @@ func (m *Model) mark(i int) string {
 
 func (m *Model) fieldRow(i int, f runspec.Field, w int) string {
 	t := m.env.Theme
-	name := text.Fit(f.Title, min(22, w/2-4), t.Glyphs.Ellipsis)
+	name := text.Fit(f.Title, min(22, w/2-3), t.Glyphs.Ellipsis)
 	value := show(f, m.recipe)
 	if i == m.cursor {
 		name = t.Selected.Render(name)
@@ -224,9 +228,17 @@ func (m *Model) help(w int) []string {
 	}
 	if m.invalid != "" {
 		out = append(out, "")
-		for _, l := range text.Wrap(text.Safe(m.invalid), w-4) {
-			out = append(out, " "+t.Bad.Render(t.Glyphs.Cross+" "+l))
-		}
+		out = append(out, m.bad(m.invalid, w)...)
+	}
+	return out
+}
+
+// bad is a sentence about something wrong.
+func (m *Model) bad(words string, w int) []string {
+	t := m.env.Theme
+	var out []string
+	for _, l := range text.Wrap(t.Glyphs.Cross+" "+text.Safe(words), w-2) {
+		out = append(out, " "+t.Bad.Render(l))
 	}
 	return out
 }
@@ -262,9 +274,7 @@ func (m *Model) bottom() []string {
 	}
 	switch ok, why := m.startable(); {
 	case m.problem != nil:
-		for _, l := range text.Wrap(text.Safe(m.problem.Error()), m.w-4) {
-			out = append(out, " "+t.Bad.Render(t.Glyphs.Cross+" "+l))
-		}
+		out = append(out, m.bad(m.problem.Error(), m.w)...)
 	case ok:
 		out = append(out, " "+t.Accent.Render("n")+" sends the photos that the server lacks, and starts training.")
 	default:

@@ -5,6 +5,8 @@ package text
 import (
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -16,6 +18,18 @@ import (
 
 // Safe makes a name or a sentence from outside fit for a terminal.
 func Safe(s string) string { return safe.Text(s).String() }
+
+// Home writes a path as people do, with ~ for their own folder, and safe.
+func Home(path string) string {
+	dir, err := os.UserHomeDir()
+	if err != nil || dir == "/" {
+		return Safe(path)
+	}
+	if rest, ok := strings.CutPrefix(path, dir); ok && (rest == "" || rest[0] == filepath.Separator) {
+		return Safe("~" + rest)
+	}
+	return Safe(path)
+}
 
 // Width is how many cells s takes.
 func Width(s string) int { return ansi.StringWidth(s) }

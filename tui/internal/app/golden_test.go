@@ -1,0 +1,155 @@
+package app
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/cultivar-ml/cultivar/shared/api"
+	"github.com/cultivar-ml/cultivar/shared/runspec"
+	"github.com/cultivar-ml/cultivar/tui/internal/screen"
+)
+
+// TestScreens compares every screen in every state with its golden picture, at the two sizes that matter.
+func TestScreens(t *testing.T) {
+	for _, size := range [][2]int{{80, 24}, {140, 45}} {
+		for _, c := range screenCases {
+			name := fmt.Sprintf("%s-%dx%d", c.name, size[0], size[1])
+			t.Run(name, func(t *testing.T) {
+				root := garden(t)
+				o := rigOptions{w: size[0], h: size[1]}
+				d := &double{report: reportJSON}
+				if c.given != nil {
+					c.given(&o, d, root)
+				}
+				if o.server == "double" {
+					o.server = d.start(t)
+				}
+				r := newRig(t, o)
+				c.act(r)
+				r.golden(name)
+			})
+		}
+	}
+}
+
+type screenCase struct {
+	name  string
+	given func(o *rigOptions, d *double, root string)
+	act   func(r *rig)
+}
+
+func served(o *rigOptions, _ *double, root string) { o.server, o.folder = "double", root }
+
+func withRuns(runs ...api.Run) func(*rigOptions, *double, string) {
+	return func(o *rigOptions, d *double, _ string) { o.server, d.runs = "double", runs }
+}
+
+func live(state api.State, more func(d *double)) func(*rigOptions, *double, string) {
+	return func(o *rigOptions, d *double, _ string) {
+		o.server, d.runs = "double", []api.Run{trainingRun(state)}
+		d.learning(7)
+		if more != nil {
+			more(d)
+		}
+	}
+}
+
+func done() api.Run {
+	r := trainingRun(api.StateSucceeded)
+	r.TestAccuracy = ptr(float32(0.9))
+	return r
+}
+
+var screenCases = []screenCase{
+	{"pick", nil, func(r *rig) { r.until("looks like a dataset", "no images") }},
+	{"pick-error", nil, func(r *rig) {
+		r.until("looks like a dataset", "no images")
+		r.keys("/")
+		r.send(tea.PasteMsg{Content: "'~/no such folder'"})
+		r.keys("enter")
+		r.until("there is no folder")
+	}},
+	{"data", served, func(r *rig) { r.until("Next: choose", "ready") }},
+	{"data-files", served, func(r *rig) {
+		r.until("Next: choose", "ready")
+		r.keys("tab", "enter")
+	}},
+	{"data-no-classes", func(o *rigOptions, _ *double, root string) {
+		o.server, o.folder = "double", filepath.Join(root, "daisy")
+	},
+		func(r *rig) { r.until("ready", "0 classes") }},
+	{"train-loading", func(o *rigOptions, _ *double, _ string) { o.server = "" }, func(r *rig) { r.keys("2"); r.until("connecting") }},
+	{"train-error", func(o *rigOptions, _ *double, _ string) { o.server = "down" }, func(r *rig) { r.keys("2"); r.until("no server") }},
+	{"train", served, func(r *rig) {
+		r.until("Next: choose", "ready")
+		r.keys("n")
+		r.until("EfficientNet-Lite0", "starts training")
+	}},
+	{"train-invalid", served, func(r *rig) {
+		r.until("Next: choose", "ready")
+		r.keys("n")
+		r.until("EfficientNet-Lite0")
+		r.keys("a", "down", "down", "down", "down", "down", "enter", "9", "9", "9")
+		r.until("but must lie")
+	}},
+	{"runs-loading", nil, func(r *rig) { r.keys("3"); r.until("Asking the server") }},
+	{"runs-empty", withRuns(), func(r *rig) { r.keys("3"); r.until("Nothing was trained yet") }},
+	{"runs-error", func(o *rigOptions, d *double, _ string) { o.server, d.broken = "double", true }, func(r *rig) { r.keys("3"); r.until("being repaired") }},
+	{"runs", withRuns(trainingRun(api.StateRunning), older(13, api.StateSucceeded), older(12, api.StateFailed), older(11, api.StateCancelled), older(10, api.StateQueued)),
+		func(r *rig) { r.keys("3"); r.until("cancelled") }},
+	{"run-empty", nil, func(r *rig) { r.send(screen.Open{To: screen.Run}); r.until("No run is open") }},
+	{"run-loading", func(o *rigOptions, d *double, root string) {
+		live(api.StateStarting, func(d *double) { d.events = nil })(o, d, root)
+	}, openRun("An epoch is one pass")},
+	{"run", live(api.StateRunning, nil), openRun("epoch 7", "900 MB")},
+	{"run-finished", live(api.StateRunning, func(d *double) {
+		d.tell(runspec.TypeEvaluation, runspec.Evaluation{Split: "test", Images: 40, Accuracy: 0.9})
+		d.tell(runspec.TypeArtifact, runspec.Artifact{Name: "model.h5", Bytes: 14_200_000})
+		d.tell(runspec.TypeState, runspec.State{State: "succeeded", Attempt: 1})
+	}), openRun("Finished")},
+	{"run-failed", live(api.StateRunning, func(d *double) {
+		d.tell(runspec.TypeState, runspec.State{State: "failed", Attempt: 1, Reason: "The disk of the server is full. Free some space and train again: what the base model saw is kept."})
+	}), openRun("Failed: The disk")},
+	{"run-cancel", live(api.StateRunning, nil), func(r *rig) { openRun("epoch 7", "900 MB")(r); r.keys("S"); r.until("Cancel the run") }},
+	{"results-empty", withRuns(trainingRun(api.StateRunning)), func(r *rig) { r.until("ready"); r.keys("4"); r.until("No run is finished yet") }},
+	{"results-error", func(o *rigOptions, d *double, _ string) { o.server, d.broken = "double", true }, func(r *rig) { r.until("ready"); r.keys("4"); r.until("being repaired") }},
+	{"results", withRuns(done()), openResults()},
+	{"results-confusion", withRuns(done()), openResults("down", "enter")},
+	{"results-mistakes", withRuns(done()), openResults("down", "enter", "enter")},
+	{"results-files", withRuns(done()), openResults("tab", "tab", "tab")},
+	{"actions", withRuns(done()), func(r *rig) {
+		openResults()(r)
+		r.keys("?", "d", "o", "w", "n")
+		r.until("Download the file")
+		r.m.list.query.Blur()
+	}},
+}
+
+func older(n int, state api.State) api.Run {
+	r := trainingRun(state)
+	r.Id, r.Number, r.Created = fmt.Sprint("r", n), n, noon.AddDate(0, 0, n-14)
+	if state == api.StateSucceeded {
+		r.TestAccuracy = ptr(float32(0.93))
+	}
+	return r
+}
+
+func openRun(words ...string) func(*rig) {
+	return func(r *rig) {
+		r.until("ready")
+		r.send(screen.OpenRun{Run: trainingRun(api.StateRunning)})
+		r.until(words...)
+	}
+}
+
+func openResults(keys ...string) func(*rig) {
+	return func(r *rig) {
+		r.until("ready")
+		r.send(screen.OpenResults{Run: done()})
+		r.until("36 of 40 photos")
+		r.keys(keys...)
+	}
+}
