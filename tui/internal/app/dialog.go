@@ -32,7 +32,7 @@ func (m *Model) dialogKey(msg tea.KeyPressMsg) tea.Cmd {
 
 func (m *Model) dialogBox() []string {
 	t, w := m.env.Theme, min(62, m.width-4)
-	lines := append([]string{""}, text.Wrap(m.dialog.ask.Text, w-4)...)
+	lines := append([]string{""}, text.Wrap(text.Safe(m.dialog.ask.Text), w-4)...)
 	no, yes := " Go back ", " "+m.dialog.ask.Verb+" "
 	if m.dialog.yes {
 		no, yes = t.Dim.Render(no), t.Selected.Render(yes)
@@ -40,5 +40,5 @@ func (m *Model) dialogBox() []string {
 		no, yes = t.Selected.Render(no), t.Dim.Render(yes)
 	}
 	lines = append(lines, "", no+"   "+yes, "", t.Dim.Render("tab changes, enter chooses, esc goes back"))
-	return frame.Box(t, w, m.dialog.ask.Title, lines)
+	return frame.Box(t, w, text.Safe(m.dialog.ask.Title), lines)
 }

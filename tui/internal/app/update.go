@@ -8,6 +8,7 @@ import (
 
 	"github.com/cultivar-ml/cultivar/tui/internal/screen"
 	"github.com/cultivar-ml/cultivar/tui/internal/theme"
+	"github.com/cultivar-ml/cultivar/tui/internal/widget/text"
 )
 
 // toastTime is how long a remark stays: long enough to read a sentence.
@@ -114,9 +115,9 @@ func (m *Model) answered(msg connectedMsg) tea.Cmd {
 	return m.broadcast(screen.Connected{})
 }
 
-func (m *Model) say(text string) tea.Cmd {
+func (m *Model) say(words string) tea.Cmd {
 	m.toastID++
-	m.toast = text
+	m.toast = text.Safe(words)
 	id := m.toastID
 	return tea.Tick(toastTime, func(time.Time) tea.Msg { return toastOverMsg{id} })
 }

@@ -37,7 +37,7 @@ type Glyphs struct {
 	TeeLeft, TeeRight, TeeDown, TeeUp            string
 	Cursor, Full, Empty, Ellipsis                string
 	Check, Cross, Warn, Info, Active, Wait, Star string
-	Up, Down, Left, Right, Dot, Dash             string
+	Up, Down, Left, Right, Dot, Dash, Times      string
 	Bars                                         []string // eighths of a block, from 1 to 8
 }
 
@@ -46,7 +46,7 @@ var drawn = Glyphs{
 	TeeLeft: "├", TeeRight: "┤", TeeDown: "┬", TeeUp: "┴",
 	Cursor: "▸", Full: "█", Empty: "░", Ellipsis: "…",
 	Check: "✓", Cross: "✗", Warn: "!", Info: "i", Active: "●", Wait: "○", Star: "★",
-	Up: "↑", Down: "↓", Left: "←", Right: "→", Dot: "·", Dash: "–",
+	Up: "↑", Down: "↓", Left: "←", Right: "→", Dot: "·", Dash: "–", Times: "×",
 	Bars: []string{"▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"},
 }
 
@@ -55,7 +55,7 @@ var plain = Glyphs{
 	TeeLeft: "+", TeeRight: "+", TeeDown: "+", TeeUp: "+",
 	Cursor: ">", Full: "#", Empty: ".", Ellipsis: "~",
 	Check: "v", Cross: "x", Warn: "!", Info: "i", Active: "*", Wait: "o", Star: "*",
-	Up: "up", Down: "down", Left: "left", Right: "right", Dot: "-", Dash: "-",
+	Up: "up", Down: "down", Left: "left", Right: "right", Dot: "-", Dash: "-", Times: "x",
 	Bars: []string{"#"},
 }
 

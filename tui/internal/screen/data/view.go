@@ -198,7 +198,7 @@ func (m *Model) photos(w, h int) []string {
 	images := m.shownImages()
 	if !t.Colour {
 		for _, im := range images {
-			out = append(out, fmt.Sprintf("  %s  %d×%d  %s", text.Fit(text.Safe(path.Base(im.Path)), max(8, w-28), t.Glyphs.Ellipsis), im.Width, im.Height, text.Bytes(im.Size)))
+			out = append(out, fmt.Sprintf("  %s  %d%s%d  %s", text.Fit(text.Safe(path.Base(im.Path)), max(8, w-28), t.Glyphs.Ellipsis), im.Width, t.Glyphs.Times, im.Height, text.Bytes(im.Size)))
 		}
 		return out
 	}
@@ -229,7 +229,7 @@ func (m *Model) tiles(images []manifest.Image) []string {
 			}
 			cells[th/2] = text.Fit(strings.Repeat(" ", max(0, tw-len(words))/2)+words, tw, "")
 		}
-		caption := fmt.Sprintf("%d×%d", im.Width, im.Height)
+		caption := fmt.Sprintf("%d%s%d", im.Width, t.Glyphs.Times, im.Height)
 		if m.left[im.Path] {
 			caption = t.Warn.Render("left out")
 		}

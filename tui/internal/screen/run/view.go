@@ -187,7 +187,11 @@ func (m *Model) doing() string {
 		case p.id == runspec.PhaseHead && s.last() != nil:
 			return fmt.Sprintf("epoch %d of at most %d", s.last().Epoch, s.total)
 		case s.progress.Total > 0 && p.id == runspec.PhaseFeatures:
-			return fmt.Sprintf("%s of %s photos, %.0f a second", text.Count(s.progress.Done), text.Count(s.progress.Total), float64(s.progress.Rate))
+			what := "photos"
+			if m.run.Recipe.Views > 1 {
+				what = "views of photos"
+			}
+			return fmt.Sprintf("%s of %s %s, %.0f a second", text.Count(s.progress.Done), text.Count(s.progress.Total), what, float64(s.progress.Rate))
 		}
 		return p.doing
 	}

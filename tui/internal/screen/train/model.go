@@ -124,7 +124,7 @@ func (m *Model) startable() (bool, string) {
 	case m.env.Client == nil && m.env.Refused != nil:
 		return false, "There is no server: R tries to connect again."
 	case m.env.Client == nil:
-		return false, "Connecting to the server…"
+		return false, "Connecting to the server..."
 	case m.basesOK && len(m.bases) == 0:
 		return false, "No base model is installed at the server: cultivar-trainer bases install fetches one."
 	case m.cancel != nil:

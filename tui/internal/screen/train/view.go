@@ -199,7 +199,7 @@ func (m *Model) help(w int) []string {
 	if m.cursor < len(m.bases) {
 		b := m.bases[m.cursor]
 		out = append(out, " "+t.Title.Render(text.Safe(b.Name)))
-		add(fmt.Sprintf("Learned to see on a million photos of 1,000 kinds of things. It takes %d × %d pixels and %s.", b.Size, b.Size, work(b.Macs)))
+		add(fmt.Sprintf("Learned to see on a million photos of 1,000 kinds of things. It takes %d %s %d pixels and %s.", b.Size, t.Glyphs.Times, b.Size, work(b.Macs)))
 		if b.ImagenetTop1 != nil {
 			add(fmt.Sprintf("Its published accuracy there is %.1f %%.", *b.ImagenetTop1))
 		}
