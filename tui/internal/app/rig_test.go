@@ -21,7 +21,8 @@ import (
 	"github.com/cultivar-ml/cultivar/shared/client"
 )
 
-var update = flag.Bool("update", false, "write the golden screens anew")
+// updating tells whether golden screens are to be written anew; teatest defines the flag.
+func updating() bool { return flag.Lookup("update").Value.String() == "true" }
 
 func TestMain(m *testing.M) {
 	time.Local = time.UTC
@@ -152,7 +153,7 @@ func (r *rig) golden(name string) {
 	r.m.toast = ""
 	got := r.screen()
 	path := filepath.Join(source, "testdata", name+".golden")
-	if *update {
+	if updating() {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			r.t.Fatal(err)
 		}

@@ -1,18 +1,23 @@
 package app
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"math"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/cultivar-ml/cultivar/shared/api"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
 )
+
+// modelFile stands for a model's bytes.
+const modelFile = "the bytes of a model"
 
 // noon is when everything happens.
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -66,10 +71,13 @@ func (d *double) start(t *testing.T) string {
 		return api.ArtifactList{Artifacts: []api.Artifact{
 			{Name: "evaluation.json", Format: "evaluation", Bytes: int64(len(d.report))},
 			{Name: "labels.txt", Format: "labels", Bytes: 17},
-			{Name: "model.h5", Format: "h5", Bytes: 14_200_000, Accuracy: ptr(runspec.Float(0.9)), Agreement: ptr(runspec.Float(1)), MsPerImage: ptr(runspec.Float(6.7))},
+			{Name: "model.h5", Format: "h5", Bytes: int64(len(modelFile)), SHA256: fmt.Sprintf("%x", sha256.Sum256([]byte(modelFile))), Accuracy: ptr(runspec.Float(0.9)), Agreement: ptr(runspec.Float(1)), MsPerImage: ptr(runspec.Float(6.7))},
 		}}
 	})
 	mux.HandleFunc("GET /api/v1/runs/{id}/artifacts/evaluation.json", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(d.report)) })
+	mux.HandleFunc("GET /api/v1/runs/{id}/artifacts/model.h5", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "", noon, strings.NewReader(modelFile))
+	})
 	mux.HandleFunc("GET /api/v1/tasks/{id}/events", d.stream)
 	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)

@@ -82,7 +82,7 @@ func (m *Model) Status() screen.Status {
 		}
 	}
 	if st.Working {
-		st.Leaving = fmt.Sprintf("Training of %s goes on. See it with: cultivar watch %s", m.label(), m.run.Id)
+		st.Leaving = fmt.Sprintf("Training of %s goes on. See it with: cultivar watch %d", m.label(), m.run.Number)
 	}
 	return st
 }

@@ -1,0 +1,189 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/exp/teatest/v2"
+	"github.com/charmbracelet/x/vt"
+
+	"github.com/cultivar-ml/cultivar/shared/api"
+	"github.com/cultivar-ml/cultivar/shared/client"
+	"github.com/cultivar-ml/cultivar/shared/runspec"
+	"github.com/cultivar-ml/cultivar/tui/internal/screen"
+)
+
+// terminal is a real program with a virtual terminal behind it.
+type terminal struct {
+	t  *testing.T
+	tm *teatest.TestModel
+	e  *vt.Emulator
+}
+
+func newTerminal(t *testing.T, m *Model) *terminal {
+	e := vt.NewEmulator(100, 30)
+	go func() { _, _ = io.Copy(io.Discard, e) }() // the emulator's answers to questions
+	t.Cleanup(func() { _ = e.Close() })
+	return &terminal{t: t, tm: teatest.NewTestModel(t, m, teatest.WithInitialTermSize(100, 30)), e: e}
+}
+
+// sees waits until the terminal shows the words.
+func (x *terminal) sees(words string) {
+	x.t.Helper()
+	for range 400 {
+		b, err := io.ReadAll(x.tm.Output())
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		// Without a tty the program counts on a line feed returning the carriage, as a cooked terminal does.
+		_, _ = x.e.Write(bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n")))
+		if strings.Contains(x.e.String(), words) {
+			return
+		}
+		time.Sleep(25 * time.Millisecond) // polling a program that runs by itself
+	}
+	x.t.Fatalf("%q never showed:\n%s", words, x.e.String())
+}
+
+// TestFromFolderToModelFile walks the whole way by keys, against the real client: pick a folder, look at it, start,
+// follow to the end, see the results, download the model.
+func TestFromFolderToModelFile(t *testing.T) {
+	garden(t)
+	d := &double{report: reportJSON, runs: []api.Run{done()}}
+	d.learning(7)
+	d.tell(runspec.TypeState, runspec.State{State: "succeeded", Attempt: 1})
+	server := d.start(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	m, err := New(ctx, Options{NoColor: true, Connect: func(context.Context) (*client.Client, error) {
+		return client.New(client.Options{Server: server})
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := newTerminal(t, m)
+	x.sees("looks like a dataset")
+	x.tm.Type("jj")
+	x.tm.Send(tea.KeyPressMsg{Code: tea.KeyEnter})
+	x.sees("Next: choose")
+	x.tm.Type("n")
+	x.sees("starts training")
+	x.sees("EfficientNet-Lite0")
+	x.tm.Type("n")
+	x.sees("Finished")
+	x.tm.Type("n")
+	x.sees("36 of 40 photos")
+	x.tm.Type("d")
+	x.sees("saved")
+	x.tm.Type("q")
+	x.tm.WaitFinished(t, teatest.WithFinalTimeout(10*time.Second))
+	if b, err := os.ReadFile("flowers.h5"); err != nil || string(b) != modelFile {
+		t.Errorf("flowers.h5 holds %q, %v", b, err)
+	}
+	if got := m.leaving(); got != "" {
+		t.Errorf("nothing trains any more, but it says %q", got)
+	}
+}
+
+// TestCancelAsksAndGoesBackByDefault: enter in the dialog cancels nothing; only choosing the verb does.
+func TestCancelAsksAndGoesBackByDefault(t *testing.T) {
+	d := &double{runs: []api.Run{trainingRun(api.StateRunning)}}
+	d.learning(3)
+	garden(t)
+	r := newRig(t, rigOptions{server: d.start(t), w: 100, h: 30})
+	openRun("epoch 3")(r)
+	r.keys("S")
+	r.until("Cancel the run")
+	r.keys("enter")
+	if r.m.dialog != nil || len(d.posts) != 0 {
+		t.Fatal("enter must go back and send nothing")
+	}
+	r.keys("S")
+	r.until("Cancel the run")
+	r.keys("tab", "enter")
+	select {
+	case path := <-d.posts:
+		if path != "/api/v1/runs/r14/cancel" {
+			t.Errorf("sent %s", path)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the run was not cancelled")
+	}
+}
+
+// TestLeavingSaysThatTrainingGoesOn: the sentence after quitting names the run and how to see it again.
+func TestLeavingSaysThatTrainingGoesOn(t *testing.T) {
+	d := &double{runs: []api.Run{trainingRun(api.StateRunning)}}
+	d.learning(3)
+	garden(t)
+	r := newRig(t, rigOptions{server: d.start(t), w: 100, h: 30})
+	openRun("epoch 3")(r)
+	if got := r.m.leaving(); !strings.Contains(got, "goes on") || !strings.Contains(got, "cultivar watch 14") {
+		t.Errorf("it says %q", got)
+	}
+}
+
+// TestHiddenRunKeepsListening: events reach the live screen while another one is shown.
+func TestHiddenRunKeepsListening(t *testing.T) {
+	d := &double{runs: []api.Run{trainingRun(api.StateRunning)}}
+	d.learning(3)
+	garden(t)
+	r := newRig(t, rigOptions{server: d.start(t), w: 100, h: 30})
+	r.until("ready", "looks like a dataset")
+	r.send(screen.OpenRun{Run: d.runs[0]})
+	r.keys("1")
+	for range 200 {
+		if st := r.m.screens[screen.Run].Status(); strings.Contains(st.Text, "training") {
+			break
+		}
+		select {
+		case msg := <-r.msgs:
+			r.send(msg)
+		case <-time.After(10 * time.Second):
+			t.Fatal("nothing came")
+		}
+	}
+	r.send(screen.Open{To: screen.Run})
+	r.until("epoch 3")
+}
+
+// TestLeftOutFilesAreNotSent: x leaves the files of a problem out of what training gets, and takes them back.
+func TestLeftOutFilesAreNotSent(t *testing.T) {
+	root := garden(t)
+	d := &double{runs: []api.Run{trainingRun(api.StateRunning)}}
+	r := newRig(t, rigOptions{server: d.start(t), folder: root, w: 100, h: 30})
+	r.until("Next: choose", "ready", "26 images")
+	r.keys("tab", "down", "x")
+	r.until("24 images")
+	r.keys("x")
+	r.until("26 images")
+	r.keys("enter", "x", "n")
+	r.until("25 images", "1 left out by you")
+	for _, im := range r.m.env.Dataset.Manifest.Images {
+		if im.Path == filepath.ToSlash("tulip/really.jpg") {
+			t.Error("a file that was left out would be sent")
+		}
+	}
+}
+
+// TestTypingIsNotShortcuts: letters in a text field are text, and esc leaves the field.
+func TestTypingIsNotShortcuts(t *testing.T) {
+	garden(t)
+	r := newRig(t, rigOptions{w: 100, h: 30})
+	r.until("looks like a dataset")
+	r.keys("/", "q", "3", "?")
+	if r.m.active != screen.Data || r.m.list != nil || !strings.Contains(r.screen(), "q3?") {
+		t.Fatalf("keys were taken for shortcuts:\n%s", r.screen())
+	}
+	r.keys("esc", "3")
+	if r.m.active != screen.Runs {
+		t.Error("esc did not leave the text field")
+	}
+}
