@@ -25,7 +25,7 @@ func quietTensorFlow() {
 	if err := dup2(int(null.Fd()), 2); err != nil {
 		return
 	}
-	defer dup2(screen, 2)
+	defer func() { _ = dup2(screen, 2) }()
 	s := op.NewScope()
 	one := op.Const(s, float32(1))
 	graph, err := s.Finalize()

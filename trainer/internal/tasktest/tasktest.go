@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	_ "image/gif" // formats of the test images
@@ -286,13 +287,14 @@ func Python(t testing.TB, script string, args ...string) []byte {
 		}
 		t.Skip("SKIPPED, NOT CHECKED: " + hint)
 	}
-	cmd := exec.Command(filepath.Join(venv, "bin", "python"), append([]string{script}, args...)...)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(venv, "bin", "python"), append([]string{script}, args...)...)
 	// The trainer's own TensorFlow must not be found before the wheel's.
 	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH=", "TF_CPP_MIN_LOG_LEVEL=3", "CUDA_VISIBLE_DEVICES=", "PYTHONDONTWRITEBYTECODE=1")
 	out, err := cmd.Output()
 	if err != nil {
 		stderr := ""
-		if exit, ok := err.(*exec.ExitError); ok {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
 			stderr = string(exit.Stderr)
 		}
 		t.Fatalf("%s: %v\n%s", filepath.Base(script), err, stderr)
