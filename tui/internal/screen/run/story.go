@@ -124,7 +124,7 @@ func (s *story) epoch(b runspec.Epoch, at time.Time, g theme.Glyphs) {
 	slices.SortStableFunc(s.epochs, func(a, b runspec.Epoch) int {
 		return cmp.Or(cmp.Compare(order(a.Phase), order(b.Phase)), cmp.Compare(a.Epoch, b.Epoch))
 	})
-	line := fmt.Sprintf("epoch %d: validation accuracy %s", b.Epoch, text.Percent(float64(b.ValAccuracy), g))
+	line := fmt.Sprintf("epoch %d: validation accuracy %s, loss %s", b.Epoch, text.Percent(float64(b.ValAccuracy), g), number(b.ValLoss))
 	if best := s.best(); best != nil && *best == b {
 		line += "  " + g.Star + " best so far"
 	}
