@@ -67,8 +67,8 @@ func TestBySocket(t *testing.T) {
 			result <- err
 		})}
 		go func() { _ = s.Serve(l) }()
-		c := http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }}} //nolint:noctx,staticcheck // short
-		resp, err := c.Get("http://socket/")                                                                                         //nolint:noctx // a test
+		c := http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }}} //nolint:staticcheck // short
+		resp, err := c.Get("http://socket/")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -369,7 +369,6 @@ type trainer struct {
 	ctx  context.Context
 	spec runspec.Spec
 	dir  string
-	seq  int64
 	err  error
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/cultivar-ml/cultivar/shared/runspec"
 )
 
-// ErrUnknown: this runner was never asked to start a job of that name, or it was removed.
+// ErrUnknown says that this runner was never asked to start a job of that name, or it was removed.
 var ErrUnknown = errors.New("no such job")
 
 // Job is one attempt of a task, complete: a runner needs to ask nobody for more.

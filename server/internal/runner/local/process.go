@@ -18,7 +18,7 @@ func (p process) signal(s unix.Signal) error {
 	if !p.alive() {
 		return nil
 	}
-	if err := unix.Kill(p.PID, s); err != nil && err != unix.ESRCH { //nolint:errorlint // errno is never wrapped here
+	if err := unix.Kill(p.PID, s); err != nil && err != unix.ESRCH {
 		return err
 	}
 	return nil
