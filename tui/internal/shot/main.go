@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	uv "github.com/charmbracelet/ultraviolet"
+	"github.com/charmbracelet/x/ansi"
 	"github.com/charmbracelet/x/vt"
 )
 
@@ -99,8 +100,18 @@ func drawRow(w io.Writer, e *vt.Emulator, y, columns int) {
 		if s.bg != nil {
 			fmt.Fprintf(w, `<rect x="%.1f" y="%.1f" width="%.1f" height="%d" fill="%s"/>`+"\n", left, top, width+0.2, cellHeight, hex(s.bg))
 		}
-		if strings.TrimSpace(s.text) == "" {
-			continue
+		var outline strings.Builder
+		cell := 0
+		words := strings.Map(func(r rune) rune {
+			cell++
+			if p := shape(r, left+float64(cell-1)*cellWidth, top); p != "" {
+				outline.WriteString(p)
+				return ' '
+			}
+			return r
+		}, s.text)
+		if outline.Len() > 0 {
+			fmt.Fprintf(w, `<path d="%s" fill="%s"/>`+"\n", outline.String(), hex(s.fg))
 		}
 		extra := ""
 		if s.bold {
@@ -109,8 +120,29 @@ func drawRow(w io.Writer, e *vt.Emulator, y, columns int) {
 		if s.under {
 			extra += ` text-decoration="underline"`
 		}
-		fmt.Fprintf(w, `<text x="%.1f" y="%.1f" textLength="%.1f" lengthAdjust="spacingAndGlyphs" fill="%s"%s>%s</text>`+"\n", left, top+13, width, hex(s.fg), extra, html.EscapeString(s.text))
+		for _, word := range split(words) {
+			fmt.Fprintf(w, `<text x="%.1f" y="%.1f" textLength="%.1f" fill="%s"%s>%s</text>`+"\n", left+float64(word.at)*cellWidth, top+13,
+				float64(ansi.StringWidth(word.text))*cellWidth, hex(s.fg), extra, html.EscapeString(word.text))
+		}
 	}
+}
+
+type word struct {
+	at   int // cell
+	text string
+}
+
+// split cuts text at spaces, so that every word stands in its own cells whatever the font.
+func split(s string) []word {
+	var out []word
+	cell := 0
+	for _, part := range strings.SplitAfter(s, " ") {
+		if t := strings.TrimRight(part, " "); t != "" {
+			out = append(out, word{at: cell, text: t})
+		}
+		cell += ansi.StringWidth(part)
+	}
+	return out
 }
 
 func look(c *uv.Cell, x int) span {

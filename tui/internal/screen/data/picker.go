@@ -24,11 +24,10 @@ type picker struct {
 
 // entry is one row: a folder, the one above, or one used before.
 type entry struct {
-	path    string
-	kind    kind
-	survey  survey
-	looked  bool
-	scanned bool // used before
+	path   string
+	kind   kind
+	survey survey
+	looked bool
 }
 
 type kind int

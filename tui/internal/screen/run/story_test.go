@@ -37,7 +37,7 @@ func TestStoryIsSafe(t *testing.T) {
 	g := theme.New(theme.Options{}).Glyphs
 	var s story
 	s.add(event(1, runspec.Log{Level: "info", Text: "\x1b[2Jgone"}, runspec.TypeLog), g)
-	s.add(event(2, runspec.Problem{Path: "a\x1b]0;x\x07", Text: "‮", Action: "skipped"}, runspec.TypeProblem), g)
+	s.add(event(2, runspec.Problem{Path: "a\x1b]0;x\x07", Text: "\u202e", Action: "skipped"}, runspec.TypeProblem), g)
 	for _, l := range s.lines {
 		if strings.ContainsAny(l.text, "\x1b\x07\u202e") {
 			t.Errorf("the story lets %q through", l.text)
