@@ -54,7 +54,7 @@ func newRig(t *testing.T, o rigOptions) *rig {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		case "down":
-			return nil, errors.New("The server at https://gpu.example does not answer. Check that it runs, then try again.") //nolint:staticcheck // a sentence for people
+			return nil, errors.New("The server at https://gpu.example does not answer. Check that it runs, then try again.")
 		}
 		return client.New(client.Options{Server: o.server})
 	}})
