@@ -76,7 +76,7 @@ func Fields() []Field {
 			defaults: [3]string{"auto", "auto", "auto"}, ref: func(r *Recipe) any { return &r.ClassWeights }},
 		{Name: "patience", Title: "Patience", Type: Integer, Unit: "epochs", Min: 1, Max: 1000,
 			Help:     "Training stops when the validation loss has not fallen for this many epochs; the best epoch is kept.",
-			defaults: [3]string{"6", "8", "10"}, ref: func(r *Recipe) any { return &r.Patience }},
+			defaults: [3]string{"12", "12", "15"}, ref: func(r *Recipe) any { return &r.Patience }},
 		{Name: "validation_split", Title: "Validation share", Type: Number, Min: 0.05, Max: 0.5, Advanced: true,
 			Help:     "The share of photos held back to decide when to stop and what to keep.",
 			defaults: [3]string{"0.15", "0.15", "0.15"}, ref: func(r *Recipe) any { return &r.Validation }},

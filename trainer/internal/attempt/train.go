@@ -276,10 +276,27 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 	if err != nil {
 		return fmt.Errorf("train the head: %w", err)
 	}
-	t.head = training.Head(c.State)
+	if t.head, err = a.finalHead(ctx, t, training, c); err != nil {
+		return fmt.Errorf("train the head: %w", err)
+	}
 	a.result.BestEpoch, a.result.ValAccuracy = c.State.BestEpoch, runspec.Float(c.State.BestAccuracy)
 	a.result.Recipe = &t.recipe
 	return nil
+}
+
+// finalHead is the head that is kept. Where test photos measure it, it learns from the validation photos as well; where
+// there are none, the validation photos are what measures it.
+func (a *Attempt) finalHead(ctx context.Context, t *training, training *fit.Training, c checkpoint.Checkpoint) (fit.Head, error) {
+	more := len(t.samples(manifest.Validation))
+	if len(t.samples(manifest.Test)) == 0 || a.stopped.Load() {
+		return training.Head(c.State), nil
+	}
+	head, err := training.Refit(ctx, c.Recipe, c.State)
+	if err != nil {
+		return head, err
+	}
+	a.journal.Log("info", fmt.Sprintf("The model that is kept has learned from the %d validation photos too, for %d epochs; the test photos measure it.", more, c.State.BestEpoch))
+	return head, nil
 }
 
 const (
