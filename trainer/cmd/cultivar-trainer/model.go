@@ -175,7 +175,7 @@ func evaluateFolder(c *cobra.Command, model *classify.Classifier, folder string,
 	return nil
 }
 
-func printReport(out io.Writer, r evaluate.Report) {
+func printReport(out io.Writer, r runspec.Report) {
 	fmt.Fprintf(out, "accuracy %.1f %%, in the first three %.1f %%, mean F1 %.3f, calibration error %.3f, on %d images\n\n",
 		100*float64(r.Accuracy), 100*float64(r.Top3), float64(r.MacroF1), float64(r.ECE), r.Images)
 	width := 5

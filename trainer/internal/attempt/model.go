@@ -72,7 +72,7 @@ func (a *Attempt) evaluateModel(ctx context.Context) error {
 	return a.keepReport(report)
 }
 
-func (a *Attempt) keepReport(report evaluate.Report) error {
+func (a *Attempt) keepReport(report runspec.Report) error {
 	content, err := json.Marshal(report)
 	if err != nil {
 		return fmt.Errorf("write the evaluation: %w", err)

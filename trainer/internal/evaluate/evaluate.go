@@ -25,42 +25,16 @@ const (
 	tiny = 1e-15
 )
 
-// Class is how good the model is on one class. A share of nothing is 0.
-type Class struct {
-	Class     string        `json:"class"`
-	Images    int           `json:"images"`
-	Precision runspec.Float `json:"precision"`
-	Recall    runspec.Float `json:"recall"`
-	F1        runspec.Float `json:"f1"`
-}
-
-// Cell counts the images of class Actual that were taken for class Predicted; both are positions in Labels.
-type Cell struct {
-	Actual    int `json:"actual"`
-	Predicted int `json:"predicted"`
-	Count     int `json:"count"`
-}
-
-// Report is the whole evaluation, the artifact evaluation.json.
-type Report struct {
-	Version int `json:"version"`
-	runspec.Evaluation
-	Labels    []string          `json:"labels"`
-	Classes   []Class           `json:"classes"`
-	Confusion []Cell            `json:"confusion"` // cells that are not 0, by row
-	Mistakes  []runspec.Mistake `json:"mistakes"`  // all, most confident first
-}
-
 // Of measures answers on a side of the split ("test", "validation"). There must be at least one.
-func Of(split string, labels []string, answers []Answer) Report {
-	r := Report{Version: 1, Labels: labels}
+func Of(split string, labels []string, answers []Answer) runspec.Report {
+	r := runspec.Report{Version: runspec.ReportVersion, Labels: labels}
 	r.Split, r.Images = split, len(answers)
-	counts := make(map[Cell]int)
+	counts := make(map[runspec.Cell]int)
 	var correct, inTop int
 	var loss float64
 	for _, a := range answers {
 		predicted := best(a.Probabilities)
-		counts[Cell{Actual: a.Class, Predicted: predicted}]++
+		counts[runspec.Cell{Actual: a.Class, Predicted: predicted}]++
 		p := a.Probabilities[a.Class]
 		loss -= math.Log(max(tiny, float64(p)))
 		if rank(a.Probabilities, a.Class) < top {
@@ -80,8 +54,8 @@ func Of(split string, labels []string, answers []Answer) Report {
 		return cmp.Or(cmp.Compare(b.Confidence, a.Confidence), cmp.Compare(a.Path, b.Path))
 	})
 	r.Worst = slices.Clone(r.Mistakes[:min(most, len(r.Mistakes))])
-	r.confusion(counts)
-	r.perClass()
+	confusion(&r, counts)
+	perClass(&r)
 	return r
 }
 
@@ -125,28 +99,29 @@ func calibrationError(answers []Answer) float64 {
 	return sum / float64(len(answers))
 }
 
-func (r *Report) confusion(counts map[Cell]int) {
+// confusion fills the matrix and the pairs that are confused most.
+func confusion(r *runspec.Report, counts map[runspec.Cell]int) {
 	for cell, n := range counts {
 		cell.Count = n
 		r.Confusion = append(r.Confusion, cell)
 	}
-	slices.SortFunc(r.Confusion, func(a, b Cell) int {
+	slices.SortFunc(r.Confusion, func(a, b runspec.Cell) int {
 		return cmp.Or(cmp.Compare(a.Actual, b.Actual), cmp.Compare(a.Predicted, b.Predicted))
 	})
-	var wrong []Cell
+	var wrong []runspec.Cell
 	for _, cell := range r.Confusion {
 		if cell.Actual != cell.Predicted {
 			wrong = append(wrong, cell)
 		}
 	}
-	slices.SortStableFunc(wrong, func(a, b Cell) int { return cmp.Compare(b.Count, a.Count) })
+	slices.SortStableFunc(wrong, func(a, b runspec.Cell) int { return cmp.Compare(b.Count, a.Count) })
 	for _, cell := range wrong[:min(most, len(wrong))] {
 		r.Confused = append(r.Confused, runspec.Confused{Actual: r.Labels[cell.Actual], Predicted: r.Labels[cell.Predicted], Count: cell.Count})
 	}
 }
 
 // perClass fills the figures of the classes and their mean F1, over the classes that occur.
-func (r *Report) perClass() {
+func perClass(r *runspec.Report) {
 	hit, actual, predicted := make([]int, len(r.Labels)), make([]int, len(r.Labels)), make([]int, len(r.Labels))
 	for _, cell := range r.Confusion {
 		actual[cell.Actual] += cell.Count
@@ -160,7 +135,7 @@ func (r *Report) perClass() {
 	for c, label := range r.Labels {
 		precision, recall := share(hit[c], predicted[c]), share(hit[c], actual[c])
 		f1 := share(2*hit[c], actual[c]+predicted[c])
-		r.Classes = append(r.Classes, Class{Class: label, Images: actual[c], Precision: precision, Recall: recall, F1: f1})
+		r.Classes = append(r.Classes, runspec.ClassScore{Class: label, Images: actual[c], Precision: precision, Recall: recall, F1: f1})
 		if actual[c] > 0 {
 			sum += float64(f1)
 			occurring++

@@ -33,7 +33,7 @@ func TestOf(t *testing.T) {
 	near("macro F1", report.MacroF1, (0.5+0.4+0)/3)
 	near("precision of bee", report.Classes[1].Precision, 0.25)
 	near("recall of ant", report.Classes[0].Recall, 1.0/3)
-	if want := []evaluate.Cell{{0, 0, 1}, {0, 1, 2}, {1, 1, 1}, {2, 1, 1}}; !reflect.DeepEqual(report.Confusion, want) {
+	if want := []runspec.Cell{{Actual: 0, Predicted: 0, Count: 1}, {Actual: 0, Predicted: 1, Count: 2}, {Actual: 1, Predicted: 1, Count: 1}, {Actual: 2, Predicted: 1, Count: 1}}; !reflect.DeepEqual(report.Confusion, want) {
 		t.Errorf("confusion is %v instead of %v", report.Confusion, want)
 	}
 	if want := (runspec.Confused{Actual: "ant", Predicted: "bee", Count: 2}); report.Confused[0] != want || len(report.Confused) != 2 {

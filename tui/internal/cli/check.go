@@ -11,6 +11,7 @@ import (
 
 	"github.com/cultivar-ml/cultivar/shared/api"
 	"github.com/cultivar-ml/cultivar/shared/manifest"
+	"github.com/cultivar-ml/cultivar/tui/internal/home"
 )
 
 const shownPerReason = 5 // problems of one kind that text lists by name; JSON has all
@@ -74,7 +75,7 @@ func (c *command) scan(ctx context.Context, folder string) (*manifest.Manifest, 
 	m := &meter{c: c}
 	defer m.end()
 	return manifest.Scan(ctx, folder, manifest.ScanOptions{
-		Cache: cacheFile(folder),
+		Cache: home.ScanCache(folder),
 		Progress: func(p manifest.Progress) {
 			switch p.Stage {
 			case manifest.Hashing:

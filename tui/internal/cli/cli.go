@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -161,21 +160,4 @@ func shown(name, instead string) string {
 		return instead
 	}
 	return safe.Text(name).String()
-}
-
-// cacheFile is where hashes of photos are remembered, so that the next scan of a folder is quick; empty: nowhere.
-func cacheFile(folder string) string {
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return ""
-	}
-	abs, err := filepath.Abs(folder)
-	if err != nil {
-		return ""
-	}
-	dir = filepath.Join(dir, "cultivar", "scans")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return ""
-	}
-	return filepath.Join(dir, short(abs)+".cache")
 }

@@ -11,13 +11,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cultivar-ml/cultivar/shared/api"
 	"github.com/cultivar-ml/cultivar/shared/client"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
+	"github.com/cultivar-ml/cultivar/tui/internal/home"
 )
 
 // downloadOptions say which files of a run to fetch and where they go.
@@ -31,7 +31,6 @@ type downloadOptions struct {
 
 const (
 	formatLabels = "labels" // as the trainer calls labels.txt
-	maxName      = 80       // bytes of a file name's stem
 )
 
 func (c *command) downloadVerb() *cobra.Command {
@@ -155,7 +154,7 @@ func (c *command) takeHome(ctx context.Context, cl *client.Client, run api.Run, 
 }
 
 func (c *command) fetch(ctx context.Context, cl *client.Client, run string, a runspec.Artifact, path string) error {
-	if same(path, a) {
+	if home.Same(path, a) {
 		if !c.json {
 			c.say("%s is here already.", shown(path, ""))
 		}
@@ -197,85 +196,12 @@ func places(chosen []runspec.Artifact, run api.Run, o downloadOptions) ([]string
 		return nil, fmt.Errorf("%s is no folder, and %s to be written: make it first", shown(o.output, ""), count(len(chosen), "file is", "files are"))
 	}
 	if !isDir {
-		if err == nil && !o.force && !same(o.output, chosen[0]) {
+		if err == nil && !o.force && !home.Same(o.output, chosen[0]) {
 			return nil, fmt.Errorf("%s exists: give another name, or --force to replace it", shown(o.output, ""))
 		}
 		return []string{o.output}, nil
 	}
-	stem := fileStem(run)
-	for n := 1; ; n++ {
-		paths := make([]string, len(chosen))
-		free := true
-		for i, a := range chosen {
-			name := stem
-			if n > 1 {
-				name += fmt.Sprintf("-%d", n)
-			}
-			paths[i] = filepath.Join(o.output, fileName(name, a))
-			if _, err := os.Lstat(paths[i]); err == nil && !o.force && !same(paths[i], a) {
-				free = false
-			}
-		}
-		if free {
-			return paths, nil
-		}
-	}
-}
-
-// same tells whether a file is this very artifact.
-func same(path string, a runspec.Artifact) bool {
-	info, err := os.Stat(path)
-	if err != nil || !info.Mode().IsRegular() || info.Size() != a.Bytes {
-		return false
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = f.Close() }()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
-		return false
-	}
-	return hex.EncodeToString(sum.Sum(nil)) == a.SHA256
-}
-
-// fileName calls an artifact after its run: flowers.h5, flowers-labels.txt.
-func fileName(stem string, a runspec.Artifact) string {
-	name := clean(a.Name)
-	if rest, ok := strings.CutPrefix(name, "model."); ok {
-		return stem + "." + rest
-	}
-	return stem + "-" + name
-}
-
-// fileStem is a run's name as the beginning of a file name.
-func fileStem(run api.Run) string {
-	for _, name := range []string{run.Name, run.DatasetName} {
-		if s := clean(name); s != "" {
-			return s
-		}
-	}
-	return fmt.Sprintf("run-%d", run.Number)
-}
-
-// clean keeps letters, digits, dots, dashes and underscores, which every file system and shell takes.
-func clean(name string) string {
-	var b strings.Builder
-	for _, r := range name {
-		switch {
-		case unicode.IsLetter(r), unicode.IsDigit(r), unicode.Is(unicode.M, r), r == '.', r == '_':
-			b.WriteRune(r)
-		default:
-			if s := b.String(); s != "" && !strings.HasSuffix(s, "-") {
-				b.WriteByte('-')
-			}
-		}
-		if b.Len() >= maxName {
-			break
-		}
-	}
-	return strings.Trim(b.String(), ".-_")
+	return home.Places(o.output, run, chosen, o.force), nil
 }
 
 // writable refuses an output folder early: hours of training should not end with "no such folder".

@@ -19,8 +19,9 @@ type follower struct {
 	past   []api.Event // events from before we came, kept until all are here
 	result *runspec.Result
 	eval   *runspec.Evaluation
-	lost   bool // the connection
-	best   float64
+	lost   bool    // the connection
+	any    bool    // an epoch was told
+	best   float64 // lowest validation loss
 }
 
 // epochKey names an epoch; after a resume it may come again, and the later one counts.
@@ -170,8 +171,9 @@ func (f *follower) state(s runspec.State) {
 func (f *follower) epoch(e runspec.Epoch) {
 	f.meter.end()
 	mark := ""
-	if v := float64(e.ValAccuracy); v > f.best {
-		f.best, mark = v, "  best so far"
+	// The trainer keeps the epoch with the lowest validation loss.
+	if v := float64(e.ValLoss); !f.any || v < f.best {
+		f.any, f.best, mark = true, v, "  best so far"
 	}
 	f.c.say("epoch %3d  training %7s  validation %7s  validation loss %.3f%s", e.Epoch, percent(float64(e.TrainAccuracy)),
 		percent(float64(e.ValAccuracy)), float64(e.ValLoss), mark)

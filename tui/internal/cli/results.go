@@ -21,24 +21,6 @@ const (
 	shownMistakes = 10
 )
 
-// evaluation is the artifact evaluation.json.
-type evaluation struct {
-	runspec.Evaluation
-	Labels  []string `json:"labels"`
-	Classes []struct {
-		Class     string        `json:"class"`
-		Images    int           `json:"images"`
-		Precision runspec.Float `json:"precision"`
-		Recall    runspec.Float `json:"recall"`
-		F1        runspec.Float `json:"f1"`
-	} `json:"classes"`
-	Confusion []struct {
-		Actual    int `json:"actual"`
-		Predicted int `json:"predicted"`
-		Count     int `json:"count"`
-	} `json:"confusion"`
-}
-
 func (c *command) resultsVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "results RUN", Short: "See how good a model is and where it errs",
@@ -58,7 +40,7 @@ func (c *command) resultsVerb() *cobra.Command {
 				Evaluation json.RawMessage `json:"evaluation"`
 			}{run, raw})
 		}
-		var e evaluation
+		var e runspec.Report
 		if err := json.Unmarshal(raw, &e); err != nil {
 			return fmt.Errorf("read the evaluation of run #%d: %w", run.Number, err)
 		}
@@ -97,7 +79,7 @@ func readArtifact(ctx context.Context, cl *client.Client, run, name string) ([]b
 	return b, nil
 }
 
-func (c *command) evaluation(run api.Run, e evaluation) {
+func (c *command) evaluation(run api.Run, e runspec.Report) {
 	side := "test"
 	if e.Split != "test" {
 		side = "validation"
@@ -128,7 +110,7 @@ func (c *command) evaluation(run api.Run, e evaluation) {
 }
 
 // matrix draws the confusion matrix; zeros are dots, so that mistakes stand out.
-func matrix(e evaluation) *table {
+func matrix(e runspec.Report) *table {
 	heads := []string{""}
 	cells := make([][]string, len(e.Labels))
 	for i, label := range e.Labels {

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"math"
 	"strings"
@@ -80,11 +78,6 @@ func percent(share float64) string {
 		return "–"
 	}
 	return fmt.Sprintf("%.1f %%", 100*share)
-}
-
-func short(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(sum[:8])
 }
 
 // span is a duration as people say it.

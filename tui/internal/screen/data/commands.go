@@ -2,8 +2,6 @@ package data
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +16,7 @@ import (
 	"github.com/adrg/xdg"
 
 	"github.com/cultivar-ml/cultivar/shared/manifest"
+	"github.com/cultivar-ml/cultivar/tui/internal/home"
 	"github.com/cultivar-ml/cultivar/tui/internal/screen"
 	"github.com/cultivar-ml/cultivar/tui/internal/widget/text"
 	"github.com/cultivar-ml/cultivar/tui/internal/widget/thumb"
@@ -164,7 +163,7 @@ func (m *Model) startScan(ctx context.Context, root string) tea.Cmd {
 	return func() tea.Msg {
 		feed := screen.StartFeed(ctx, redraw, func(ctx context.Context, emit func(scanItem)) {
 			mf, err := manifest.Scan(ctx, root, manifest.ScanOptions{
-				Cache:    cacheFile(root),
+				Cache:    home.ScanCache(root),
 				Progress: func(p manifest.Progress) { emit(scanItem{progress: &p}) },
 				Headers:  func(mf *manifest.Manifest) { emit(scanItem{headers: mf}) },
 			})
@@ -189,16 +188,6 @@ func makeThumb(key, path string, orientation, w, h int) tea.Cmd {
 		im, err := thumb.Load(path, orientation, w, h)
 		return thumbMsg{key: key, image: im, err: err}
 	}
-}
-
-// cacheFile is where hashes of a folder's photos are remembered; `cultivar check` and `train` use the same.
-func cacheFile(root string) string {
-	sum := sha256.Sum256([]byte(root))
-	path, err := xdg.CacheFile("cultivar/scans/" + hex.EncodeToString(sum[:8]) + ".cache")
-	if err != nil {
-		return "" // hashes are computed again, nothing else
-	}
-	return path
 }
 
 // recentFile keeps the folders used last, newest first.

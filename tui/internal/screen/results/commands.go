@@ -4,17 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
-	"unicode"
 
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/cultivar-ml/cultivar/shared/api"
 	"github.com/cultivar-ml/cultivar/shared/client"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
+	"github.com/cultivar-ml/cultivar/tui/internal/home"
 	"github.com/cultivar-ml/cultivar/tui/internal/screen"
 	"github.com/cultivar-ml/cultivar/tui/internal/widget/thumb"
 )
@@ -108,10 +105,8 @@ func (m *Model) save(ctx context.Context, a runspec.Artifact) tea.Cmd {
 	c, run, dir := m.env.Client, m.run, m.env.WorkDir
 	return func() tea.Msg {
 		feed := screen.StartFeed(ctx, redraw, func(ctx context.Context, emit func(saveItem)) {
-			path, err := freePath(dir, run, a)
-			if err == nil {
-				err = c.Download(ctx, run.Id, a, path, func(done, total int64) { emit(saveItem{done: done, total: total}) })
-			}
+			path := home.Places(dir, run, []runspec.Artifact{a}, false)[0]
+			err := c.Download(ctx, run.Id, a, path, func(done, total int64) { emit(saveItem{done: done, total: total}) })
 			emit(saveItem{path: path, err: err})
 		})
 		return next(feed)()
@@ -130,46 +125,4 @@ func makeThumb(sha, path string, orientation, w, h int) tea.Cmd {
 		im, err := thumb.Load(path, orientation, w, h)
 		return thumbMsg{sha: sha, image: im, err: err}
 	}
-}
-
-// freePath calls a file after its run (flowers.h5, flowers-labels.txt) and numbers it when the name is taken; nothing is
-// overwritten.
-func freePath(dir string, run api.Run, a runspec.Artifact) (string, error) {
-	stem := plainName(run.Name)
-	if stem == "" {
-		stem = fmt.Sprintf("run-%d", run.Number)
-	}
-	file := plainName(a.Name)
-	for n := 1; n < 10_000; n++ {
-		name := stem
-		if n > 1 {
-			name += fmt.Sprintf("-%d", n)
-		}
-		if rest, ok := strings.CutPrefix(file, "model."); ok {
-			name += "." + rest
-		} else {
-			name += "-" + file
-		}
-		path := filepath.Join(dir, name)
-		if _, err := os.Lstat(path); os.IsNotExist(err) {
-			return path, nil
-		} else if err != nil {
-			return "", fmt.Errorf("choose a file name: %w", err)
-		}
-	}
-	return "", fmt.Errorf("choose a file name: %s holds thousands of files called %s", dir, stem)
-}
-
-// plainName keeps letters, digits, dots, dashes and underscores, which every file system takes.
-func plainName(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsLetter(r) || unicode.IsDigit(r) || r == '.' || r == '_' || r == '-' {
-			return r
-		}
-		return '-'
-	}, s)
-	if len(s) > 80 {
-		s = strings.ToValidUTF8(s[:80], "")
-	}
-	return strings.Trim(s, ".-_")
 }

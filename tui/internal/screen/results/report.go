@@ -13,23 +13,9 @@ import (
 // maxReport bounds evaluation.json: 1,000 classes and 75,000 mistakes take about 20 MB.
 const maxReport = 64 << 20
 
-// report is the artifact evaluation.json.
+// report is the artifact evaluation.json, made ready to be drawn.
 type report struct {
-	runspec.Evaluation
-	Labels  []string `json:"labels"`
-	Classes []struct {
-		Class     string        `json:"class"`
-		Images    int           `json:"images"`
-		Precision runspec.Float `json:"precision"`
-		Recall    runspec.Float `json:"recall"`
-		F1        runspec.Float `json:"f1"`
-	} `json:"classes"`
-	Confusion []struct {
-		Actual    int `json:"actual"`
-		Predicted int `json:"predicted"`
-		Count     int `json:"count"`
-	} `json:"confusion"`
-	Mistakes []runspec.Mistake `json:"mistakes"`
+	runspec.Report
 
 	counts [][]int // dense confusion
 	safe   []string

@@ -1,0 +1,31 @@
+package runspec
+
+// ReportVersion is the format version of evaluation.json.
+const ReportVersion = 1
+
+// Report is the artifact evaluation.json: the evaluation record with what does not fit into a record.
+type Report struct {
+	Version int `json:"version"`
+	Evaluation
+	Labels    []string     `json:"labels"`
+	Classes   []ClassScore `json:"classes"`
+	Confusion []Cell       `json:"confusion"` // cells that are not 0, by row
+	Mistakes  []Mistake    `json:"mistakes"`  // all, most confident first
+}
+
+// ClassScore is how one class fared. Precision is the share right among those given this label, recall the share of the
+// class that was found, F1 their harmonic mean; all 0…1.
+type ClassScore struct {
+	Class     string `json:"class"`
+	Images    int    `json:"images"`
+	Precision Float  `json:"precision"`
+	Recall    Float  `json:"recall"`
+	F1        Float  `json:"f1"`
+}
+
+// Cell counts the images of class Actual that were taken for class Predicted; both are positions in Labels.
+type Cell struct {
+	Actual    int `json:"actual"`
+	Predicted int `json:"predicted"`
+	Count     int `json:"count"`
+}
