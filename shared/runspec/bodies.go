@@ -149,7 +149,8 @@ type Mistake struct {
 }
 
 // Artifact is a file the run made. Agreement is the share of checked images on which it answers as the trained model
-// does; Accuracy is on the evaluation split. Both are absent for files that are not models.
+// does; Accuracy is on the whole evaluation split, and absent when only a part of it was checked. Both are absent for files
+// that are not models.
 type Artifact struct {
 	Name       string `json:"name"` // file name in the artifacts folder
 	Format     string `json:"format"`

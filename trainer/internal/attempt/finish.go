@@ -164,9 +164,15 @@ func (a *Attempt) exportOne(name string, t *training, model network.Model, sampl
 	case check.MaxDifference > tolerance:
 		a.journal.Log("warning", fmt.Sprintf("%s answers up to %.1e differently from the trained model; prefer another format.", written.Name, check.MaxDifference))
 	}
-	agreement, right, ms := runspec.Float(check.Top1), runspec.Float(exported), runspec.Float(check.MsPerImage)
-	a.artifact(runspec.Artifact{Name: written.Name, Format: string(written.Format), Bytes: written.Bytes, SHA256: written.SHA256,
-		Accuracy: &right, Agreement: &agreement, MsPerImage: &ms, Note: written.Note})
+	agreement, ms := runspec.Float(check.Top1), runspec.Float(check.MsPerImage)
+	file := runspec.Artifact{Name: written.Name, Format: string(written.Format), Bytes: written.Bytes, SHA256: written.SHA256,
+		Agreement: &agreement, MsPerImage: &ms, Note: written.Note}
+	// Of a part of the photos it would stand beside the evaluation's accuracy and differ from it.
+	if _, _, held := t.held(); len(held) == check.Images {
+		right := runspec.Float(exported)
+		file.Accuracy = &right
+	}
+	a.artifact(file)
 	return nil
 }
 

@@ -162,7 +162,7 @@ func reasonWords(r manifest.Reason) string {
 		manifest.Unreadable: "files that cannot be read", manifest.FewImages: "classes with few images",
 		manifest.EmptyClass: "class folders without an image", manifest.Imbalance: "classes of very different size",
 		manifest.NoClasses: "no class folders", manifest.OneClass: "only one class", manifest.SplitFolders: "folders for training and testing",
-		manifest.BadName: "names that cannot be used", manifest.TooMany: "too many of them",
+		manifest.BadName: "names with invisible or odd characters", manifest.TooMany: "too many of them",
 	}
 	if w, ok := words[r]; ok {
 		return w
