@@ -2,10 +2,7 @@ package sample_test
 
 import (
 	"bytes"
-	"image"
-	"image/draw"
 	"image/jpeg"
-	"image/png"
 	"os"
 	"path/filepath"
 	"slices"
@@ -81,36 +78,5 @@ func TestWriteProblems(t *testing.T) {
 func BenchmarkPicture(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		sample.Picture(1, i%len(sample.Classes()), i)
-	}
-}
-
-// TestContactSheet writes a page of pictures to look at, when CULTIVAR_CONTACT_SHEET names a file for it.
-func TestContactSheet(t *testing.T) {
-	path := os.Getenv("CULTIVAR_CONTACT_SHEET")
-	if path == "" {
-		t.Skip("set CULTIVAR_CONTACT_SHEET to a .png file to see the pictures")
-	}
-	const n, side = 8, 200
-	sheet := image.NewRGBA(image.Rect(0, 0, n*side, len(sample.Classes())*side))
-	for class := range sample.Classes() {
-		for i := range n {
-			img, err := jpeg.Decode(bytes.NewReader(sample.Picture(1, class, i)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			at := image.Rect(i*side, class*side, (i+1)*side, (class+1)*side)
-			b := img.Bounds()
-			draw.Draw(sheet, at, img, image.Pt((b.Dx()-side)/2, (b.Dy()-side)/2), draw.Src)
-		}
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := png.Encode(f, sheet); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
 	}
 }
