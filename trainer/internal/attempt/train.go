@@ -276,27 +276,26 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 	if err != nil {
 		return fmt.Errorf("train the head: %w", err)
 	}
-	if t.head, err = a.finalHead(ctx, t, training, c); err != nil {
-		return fmt.Errorf("train the head: %w", err)
-	}
-	a.result.BestEpoch, a.result.ValAccuracy = c.State.BestEpoch, runspec.Float(c.State.BestAccuracy)
-	a.result.Recipe = &t.recipe
-	return nil
+	return a.keepHead(ctx, t, training, c)
 }
 
-// finalHead is the head that is kept. Where test photos measure it, it learns from the validation photos as well; where
+// keepHead settles which head is kept. Where test photos measure it, it learns from the validation photos as well; where
 // there are none, the validation photos are what measures it.
-func (a *Attempt) finalHead(ctx context.Context, t *training, training *fit.Training, c checkpoint.Checkpoint) (fit.Head, error) {
-	more := len(t.samples(manifest.Validation))
+func (a *Attempt) keepHead(ctx context.Context, t *training, training *fit.Training, c checkpoint.Checkpoint) error {
+	a.result.BestEpoch, a.result.ValAccuracy = c.State.BestEpoch, runspec.Float(c.State.BestAccuracy)
+	a.result.Recipe = &t.recipe
 	if len(t.samples(manifest.Test)) == 0 || a.stopped.Load() {
-		return training.Head(c.State), nil
+		t.head = training.Head(c.State)
+		return nil
 	}
 	head, err := training.Refit(ctx, c.Recipe, c.State)
 	if err != nil {
-		return head, err
+		return fmt.Errorf("train the head: %w", err)
 	}
-	a.journal.Log("info", fmt.Sprintf("The model that is kept has learned from the %d validation photos too, for %d epochs; the test photos measure it.", more, c.State.BestEpoch))
-	return head, nil
+	t.head = head
+	a.journal.Log("info", fmt.Sprintf("The model that is kept has learned from the %d validation photos too, for %d epochs; the test photos measure it.",
+		len(t.samples(manifest.Validation)), c.State.BestEpoch))
+	return nil
 }
 
 const (
