@@ -178,7 +178,7 @@ var source = func() string { dir, _ := os.Getwd(); return dir }()
 // a hidden file. It becomes HOME and the current folder.
 func garden(t *testing.T) string {
 	t.Helper()
-	home := t.TempDir()
+	home := leftHome(t)
 	t.Setenv("HOME", home)
 	t.Setenv("XDG_CACHE_HOME", filepath.Join(home, ".cache"))
 	t.Setenv("XDG_STATE_HOME", filepath.Join(home, ".state"))
@@ -197,6 +197,25 @@ func garden(t *testing.T) string {
 	write(t, filepath.Join(root, "tulip", "really2.jpg"), picture(2, 41))
 	write(t, filepath.Join(home, "music", "song.txt"), []byte("la"))
 	return root
+}
+
+// leftHome is a home folder that is removed after the test. A scan that the test did not wait for may still be writing its
+// cache at that moment, as it may when a person quits: the removal is tried until nothing comes in between.
+func leftHome(t *testing.T) string {
+	t.Helper()
+	home, err := os.MkdirTemp("", "home")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		deadline := time.Now().Add(10 * time.Second)
+		for err := os.RemoveAll(home); err != nil; err = os.RemoveAll(home) {
+			if time.Now().After(deadline) {
+				t.Fatal(err)
+			}
+		}
+	})
+	return home
 }
 
 func write(t *testing.T, path string, b []byte) {

@@ -167,10 +167,10 @@ func (m *Model) startScan(ctx context.Context, root string) tea.Cmd {
 				Progress: func(p manifest.Progress) { emit(scanItem{progress: &p}) },
 				Headers:  func(mf *manifest.Manifest) { emit(scanItem{headers: mf}) },
 			})
-			emit(scanItem{whole: mf, err: err})
 			if err == nil {
 				writeRecent(root)
 			}
+			emit(scanItem{whole: mf, err: err})
 		})
 		return nextScan(root, feed)()
 	}
