@@ -29,8 +29,9 @@ type terminal struct {
 
 func newTerminal(t *testing.T, m *Model) *terminal {
 	e := vt.NewEmulator(100, 30)
-	go func() { _, _ = io.Copy(io.Discard, e) }() // the emulator's answers to questions
-	t.Cleanup(func() { _ = e.Close() })
+	// The emulator's answers to questions. It is not closed, since its Close and Read may not run at once: the reader ends
+	// with the test's process.
+	go func() { _, _ = io.Copy(io.Discard, e) }()
 	return &terminal{t: t, tm: teatest.NewTestModel(t, m, teatest.WithInitialTermSize(100, 30)), e: e}
 }
 
