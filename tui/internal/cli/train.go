@@ -83,7 +83,11 @@ func (c *command) train(ctx context.Context, folder string, recipe runspec.Recip
 	if o.name != "" {
 		request.Name = &o.name
 	}
-	run, err := cl.CreateRun(ctx, request)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// Not cut off by ctrl+c: the server may have made the run already, and then its number has to be told.
+	run, err := cl.CreateRun(context.WithoutCancel(ctx), request)
 	if err != nil {
 		return err
 	}
