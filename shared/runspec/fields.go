@@ -32,6 +32,7 @@ type Field struct {
 	Advanced bool     // hidden until asked for
 
 	defaults [3]string // quick, balanced, best
+	before   string    // of a field that came later: what a recipe means which was written before; "": there from the start
 	ref      func(*Recipe) any
 }
 
@@ -53,6 +54,9 @@ func Fields() []Field {
 		{Name: "views", Title: "Views of each photo", Type: Integer, Unit: "views", Min: 1, Max: 16,
 			Help:     "How many slightly changed copies (flipped, cropped, tinted) of each photo to learn from. More helps small sets and takes longer, once.",
 			defaults: [3]string{"1", "4", "8"}, ref: func(r *Recipe) any { return &r.Views }},
+		{Name: "features", Title: "Features", Type: Text, Values: []string{"deep", "last"}, Advanced: true,
+			Help:     "What the new last layer sees: deep takes several depths of the base model, last only its last layer, for a smaller file.",
+			defaults: [3]string{"deep", "deep", "deep"}, before: "last", ref: func(r *Recipe) any { return &r.Features }},
 		{Name: "head", Title: "Head", Type: Text, Values: []string{"logistic", "dense"}, Advanced: true,
 			Help:     "The new last layer. Logistic is one layer with regularisation; dense adds dropout before it.",
 			defaults: [3]string{"logistic", "logistic", "logistic"}, ref: func(r *Recipe) any { return &r.Head }},
@@ -181,6 +185,9 @@ func splitList(text string) []string {
 
 func (f Field) check(r Recipe) error {
 	text := f.Get(r)
+	if text == "" && f.before != "" {
+		return nil
+	}
 	switch f.Type {
 	case Integer, Number:
 		n, err := strconv.ParseFloat(text, 64)

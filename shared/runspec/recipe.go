@@ -24,6 +24,7 @@ type Recipe struct {
 	ImageSize     int      `json:"image_size"`
 	Preprocessing string   `json:"preprocessing"`
 	Views         int      `json:"views"`
+	Features      string   `json:"features"`
 	Head          string   `json:"head"`
 	L2            float64  `json:"l2"`
 	Epochs        int      `json:"epochs"`
@@ -51,12 +52,17 @@ func Default(p Preset) Recipe {
 }
 
 // UnmarshalJSON overlays the given fields on the defaults of the preset that the JSON names (quick when it names none),
-// so that a partial recipe is always a whole one. Unknown fields are errors.
+// so that a partial recipe is always a whole one. A whole one of an earlier release means what it meant then. Unknown
+// fields are errors.
 func (r *Recipe) UnmarshalJSON(b []byte) error {
 	var head struct {
 		Preset Preset `json:"preset"`
 	}
 	if err := json.Unmarshal(b, &head); err != nil {
+		return err
+	}
+	var given map[string]json.RawMessage
+	if err := json.Unmarshal(b, &given); err != nil {
 		return err
 	}
 	if head.Preset == "" {
@@ -74,6 +80,28 @@ func (r *Recipe) UnmarshalJSON(b []byte) error {
 	}
 	p.Preset = head.Preset
 	*r = Recipe(p)
+	return r.settle(given)
+}
+
+// settle makes r, decoded from JSON with the given fields, mean what it did when it was written: a field that came later
+// has its value of before where it is empty, or where it is not given and all older ones are. Programs write recipes
+// whole; one with some fields only is written by hand and means today's defaults.
+func (r *Recipe) settle(given map[string]json.RawMessage) error {
+	whole := true
+	for _, f := range Fields() {
+		if _, ok := given[f.Name]; !ok && f.before == "" {
+			whole = false
+		}
+	}
+	for _, f := range Fields() {
+		_, ok := given[f.Name]
+		if f.before == "" || f.Get(*r) != "" && (ok || !whole) {
+			continue
+		}
+		if err := f.Set(r, f.before); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

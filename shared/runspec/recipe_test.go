@@ -199,6 +199,42 @@ func TestPartialJSON(t *testing.T) {
 	}
 }
 
+// What the release before the field features wrote of each run, and what an empty value means.
+func TestRecipesFromBefore(t *testing.T) {
+	const old = `{"preset":"quick","base":"mobilenet_v2","image_size":224,"preprocessing":"stretch","views":1,"head":"logistic",` +
+		`"l2":0.02,"epochs":40,"batch_size":64,"learning_rate":0.01,"dropout":0.2,"class_weights":"none","patience":12,` +
+		`"validation_split":0.15,"test_split":0.15,"seed":1,"exports":["h5"]}`
+	for name, tc := range map[string]struct{ text, features string }{
+		"whole, from before": {old, "last"},
+		"empty":              {`{"features":""}`, "last"},
+		"whole, of now":      {strings.Replace(old, `"head"`, `"features":"deep","head"`, 1), "deep"},
+		"by hand":            {`{"preset":"quick","base":"mobilenet_v2"}`, "deep"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var r runspec.Recipe
+			if err := json.Unmarshal([]byte(tc.text), &r); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.Validate(); err != nil || r.Features != tc.features {
+				t.Errorf("features %q, error %v", r.Features, err)
+			}
+			again, err := json.Marshal(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var twice runspec.Recipe
+			if err := json.Unmarshal(again, &twice); err != nil || !reflect.DeepEqual(twice, r) {
+				t.Errorf("written and read again it is %+v (%v), was %+v", twice, err, r)
+			}
+		})
+	}
+	r := runspec.Default(runspec.Quick)
+	r.Features = ""
+	if err := r.Validate(); err != nil {
+		t.Errorf("the empty value is refused: %v", err)
+	}
+}
+
 func TestChanged(t *testing.T) {
 	r := runspec.Default(runspec.Balanced)
 	r.Epochs, r.Base, r.Exports = 7, "mobilenet_v2", []string{"savedmodel"}

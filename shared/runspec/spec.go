@@ -11,6 +11,7 @@ type Kind string
 // The kinds of task. A run is a Train task.
 const (
 	Train    Kind = "train"
+	Features Kind = "features" // only fill the activation cache, one part of the images
 	Evaluate Kind = "evaluate"
 	Predict  Kind = "predict"
 )
@@ -28,6 +29,7 @@ type Spec struct {
 	Inputs   string   `json:"inputs,omitempty"` // Predict: path of a pack with the images, answered in its order
 	Paths    Paths    `json:"paths"`
 	Callback Callback `json:"callback"`
+	Parts    int      `json:"parts,omitempty"` // Features: how many trainers share the work; each is told its index from 0
 }
 
 // Dataset names the images of a task.

@@ -44,7 +44,7 @@ func BenchmarkFeaturePass(b *testing.B) {
 func pass(b *testing.B, photos string, net network.Network, weights network.Weights, hash string) (int, time.Duration, float64) {
 	dir := b.TempDir()
 	items, packs := tasktest.Items(b, dir, photos, 0)
-	cache, err := features.Open(dir, features.NewKey(hash, net.Features, net.FeatureDim, net.Size, data.Stretch), "bench")
+	cache, err := features.Open(dir, features.NewKey(hash, net, data.Stretch), "bench")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -18,8 +18,8 @@ Linux)
   [ ${#missing[@]} = 0 ] && exit 0
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "cultivar: installing ${missing[*]}" >&2
-    apt-get update -qq >/dev/null || true
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    apt-get -o DPkg::Lock::Timeout=300 update -qq >/dev/null || true
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
     exit 0
   fi
   echo "cultivar: some tools are missing. On Debian or Ubuntu run: sudo apt-get install -y ${missing[*]}" >&2

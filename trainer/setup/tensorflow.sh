@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Unpacks TensorFlow's C library and headers from the hash-pinned PyPI wheel into DIR (default .deps/tensorflow),
-# as DIR/lib and DIR/include. Python is needed to fetch the wheel, not afterwards. Done once; a second call returns at once.
+# as DIR/lib and DIR/include; with CULTIVAR_TENSORFLOW=cuda from the Linux wheel for NVIDIA GPUs.
+# Python is needed to fetch the wheel, not afterwards. Done once; a second call returns at once.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 dir=${1:-$here/../../.deps/tensorflow}
@@ -13,6 +14,9 @@ Darwin-arm64) platform=macosx_12_0_arm64 pins=$here/requirements-tensorflow-maco
   exit 1
   ;;
 esac
+if [ "${CULTIVAR_TENSORFLOW:-cpu}" = cuda ]; then
+  pins=$here/requirements-tensorflow-cuda.txt
+fi
 stamp=$dir/.stamp
 want=$(cksum <"$pins")
 [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && exit 0

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -31,6 +32,39 @@ func trainCommand() *cobra.Command {
 	return c
 }
 
+// partEnv is how Kubernetes tells each pod of an Indexed Job its number.
+const partEnv = "JOB_COMPLETION_INDEX"
+
+func featuresCommand() *cobra.Command {
+	var spec string
+	c := &cobra.Command{
+		Use:   "features --spec FILE",
+		Short: "Compute features ahead of a training, alone or as one of several",
+		Long: "Fills the activation cache with what a training of the same images and recipe needs, so that it decodes nothing. Of a\n" +
+			"spec in several parts it computes the one that " + partEnv + " names, from 0; all of them may run at once.\n\n" +
+			"SIGTERM: what is computed is kept, exit with 30. A second run computes only what is missing.\n" +
+			"Exit codes are those of train.",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return runTask(c, runspec.Features, spec) },
+	}
+	c.Flags().StringVar(&spec, "spec", "", "spec.json to work from")
+	_ = c.MarkFlagRequired("spec") // fails only for a flag that does not exist
+	return c
+}
+
+// part is this process' number among those that share a task; 0 when it was told none.
+func part() (int, error) {
+	text := os.Getenv(partEnv)
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, &attempt.Failure{Code: runspec.ExitBadSpec, Text: fmt.Sprintf("%s is %q, which is no number", partEnv, text)}
+	}
+	return n, nil
+}
+
 // runTask does the task of a spec, which must be of that kind.
 func runTask(c *cobra.Command, kind runspec.Kind, path string) error {
 	content, err := os.ReadFile(path)
@@ -43,6 +77,10 @@ func runTask(c *cobra.Command, kind runspec.Kind, path string) error {
 	}
 	if spec.Kind != kind {
 		return &attempt.Failure{Code: runspec.ExitBadSpec, Text: fmt.Sprintf("%q is a spec to %s, not to %s", path, spec.Kind, kind)}
+	}
+	number, err := part()
+	if err != nil {
+		return err
 	}
 	quietTensorFlow()
 	stop := make(chan struct{}, 1)
@@ -57,6 +95,6 @@ func runTask(c *cobra.Command, kind runspec.Kind, path string) error {
 			}
 		}
 	}()
-	_, err = attempt.Run(c.Context(), spec, attempt.Options{Version: version.String(), Stop: stop})
+	_, err = attempt.Run(c.Context(), spec, attempt.Options{Version: version.String(), Stop: stop, Part: number})
 	return err
 }

@@ -61,6 +61,7 @@ type Attempt struct {
 type Options struct {
 	Version string          // of this program
 	Stop    <-chan struct{} // closed or sent to: finish now with the best so far; nil: never
+	Part    int             // of a features task in several parts: which one, from 0
 }
 
 // Run does the task of a spec and returns its result, with the error that ended it when it did not succeed. The cause
@@ -89,7 +90,7 @@ func Run(ctx context.Context, spec runspec.Spec, o Options) (runspec.Result, err
 	background.Go(func() { a.journal.Watch(watching, watchInterval) })
 	background.Go(func() { a.awaitStop(watching, o.Stop) })
 
-	err := a.work(ctx)
+	err := a.work(ctx, o)
 	endWatching()
 	background.Wait()
 	err = a.end(ctx, err)
@@ -122,10 +123,12 @@ func (a *Attempt) open() error {
 
 func (a *Attempt) path(name string) string { return filepath.Join(a.dir, name) }
 
-func (a *Attempt) work(ctx context.Context) error {
+func (a *Attempt) work(ctx context.Context, o Options) error {
 	switch a.spec.Kind {
 	case runspec.Train:
 		return a.train(ctx)
+	case runspec.Features:
+		return a.extract(ctx, o.Part)
 	case runspec.Evaluate:
 		return a.evaluateModel(ctx)
 	case runspec.Predict:

@@ -56,22 +56,31 @@ func (a *Attempt) train(ctx context.Context) error {
 	return a.export(ctx, t)
 }
 
-// prepare reads the dataset and the base, and decides which image is for what.
-func (a *Attempt) prepare() (*training, error) {
+// load reads the dataset and the base.
+func (a *Attempt) load() (*training, error) {
 	a.journal.Add(runspec.TypePhase, runspec.Phase{Phase: runspec.PhasePrepare})
 	d, notes, err := openDataset(a.spec.Dataset)
 	if err != nil {
 		return nil, err
 	}
-	t := &training{dataset: d, recipe: a.spec.Recipe}
-	split := manifest.SplitOptions{Seed: t.recipe.Seed, Validation: t.recipe.Validation, Test: t.recipe.Test}
-	sides, more := manifest.Split(t.images, split)
-	t.sides = sides
-	for _, note := range slices.Concat(notes, more) {
+	for _, note := range notes {
 		a.journal.Log("info", note)
 	}
-	if err := a.loadBase(t); err != nil {
+	t := &training{dataset: d, recipe: a.spec.Recipe}
+	return t, a.loadBase(t)
+}
+
+// prepare also decides which image is for what.
+func (a *Attempt) prepare() (*training, error) {
+	t, err := a.load()
+	if err != nil {
 		return nil, err
+	}
+	split := manifest.SplitOptions{Seed: t.recipe.Seed, Validation: t.recipe.Validation, Test: t.recipe.Test}
+	sides, notes := manifest.Split(t.images, split)
+	t.sides = sides
+	for _, note := range notes {
+		a.journal.Log("info", note)
 	}
 	t.wants = t.rows()
 	return t, nil
@@ -100,10 +109,18 @@ func (a *Attempt) loadBase(t *training) error {
 		return err
 	}
 	net.Size = t.recipe.ImageSize
+	if t.recipe.Features == deepFeatures {
+		if net, err = net.Deep(); err != nil {
+			return fail(runspec.ExitBadSpec, "%v; choose the features of the last layer", err)
+		}
+	}
 	t.base, t.weights = net, weights
-	t.key = features.NewKey(entry.SHA256, net.Features, net.FeatureDim, net.Size, data.Fit(t.recipe.Preprocessing))
+	t.key = features.NewKey(entry.SHA256, net, data.Fit(t.recipe.Preprocessing))
 	return nil
 }
+
+// deepFeatures is the recipe's word for features of several depths.
+const deepFeatures = "deep"
 
 // paddedStep is what the size of an image must be a multiple of where a network pads by itself: five halvings must
 // come out even, as its paddings are made for that.
@@ -143,7 +160,7 @@ func (t *training) rows() []features.Want {
 }
 
 func (a *Attempt) computeFeatures(ctx context.Context, t *training) error {
-	suspects, err := features.Suspects(a.spec.Paths.Previous)
+	suspects, err := a.suspects()
 	if err != nil {
 		return err
 	}
@@ -196,7 +213,11 @@ func (t *training) samples(side manifest.Side) []fit.Sample {
 
 // fitData checks that what could be read is still enough.
 func (t *training) fitData() (fit.Data, error) {
-	d := fit.Data{Dim: t.set.Dim(), Classes: len(t.labels), Train: t.samples(manifest.Train),
+	parts, err := t.base.Parts()
+	if err != nil {
+		return fit.Data{}, err
+	}
+	d := fit.Data{Dim: t.set.Dim(), Classes: len(t.labels), Parts: parts, Train: t.samples(manifest.Train),
 		Val: t.samples(manifest.Validation), Read: t.set.Read}
 	if len(d.Train) == 0 {
 		return d, fail(runspec.ExitNoImages, "none of the %d images could be read; see the list of problems", len(t.items))

@@ -25,7 +25,7 @@ type Entry struct {
 	Size         int     `json:"size"`                    // side of the square input, pixels
 	Params       int     `json:"params"`                  // weights without the head
 	MACs         int     `json:"macs"`                    // multiply-adds an image
-	FeatureDim   int     `json:"feature_dim"`             // length of the pooled features
+	FeatureDim   int     `json:"feature_dim"`             // how many features a head sees by default, of all depths
 	ImageNetTop1 float64 `json:"imagenet_top1,omitempty"` // published accuracy, percent
 	File         string  `json:"file"`                    // in the same folder: <sha256>.safetensors
 	SHA256       string  `json:"sha256"`                  // of File, hex
@@ -42,7 +42,7 @@ type Catalog struct {
 
 // The canonical file keeps the ImageNet classifier under these names; everything else is "layer/weight".
 const (
-	imageNetKernel  = "imagenet/kernel" // [FeatureDim,1000]
+	imageNetKernel  = "imagenet/kernel" // [features of the last layer,1000]
 	imageNetBias    = "imagenet/bias"   // [1000]
 	imageNetClasses = 1000
 )

@@ -17,11 +17,11 @@ import (
 func Command() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bases",
-		Short: "Install, list and verify base models",
+		Short: "Install, copy, list and verify base models",
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(installCommand(), addCommand(), listCommand(), verifyCommand())
+	c.AddCommand(installCommand(), addCommand(), copyCommand(), listCommand(), verifyCommand())
 	return c
 }
 
@@ -82,6 +82,29 @@ func addCommand() *cobra.Command {
 		RunE:         func(c *cobra.Command, args []string) error { return install(c, dir, args[0], args[1]) },
 	}
 	c.Flags().StringVar(&dir, "to", "", "folder of base models")
+	_ = c.MarkFlagRequired("to")
+	return c
+}
+
+func copyCommand() *cobra.Command {
+	var from, to string
+	c := &cobra.Command{
+		Use:          "copy --from DIR --to DIR",
+		Short:        "Add all bases of one folder to another",
+		Long:         "Needs no network: a cluster's volume gets the bases that are in the trainer's image this way.",
+		Args:         cobra.NoArgs,
+		SilenceUsage: true,
+		RunE: func(c *cobra.Command, _ []string) error {
+			copied, err := Copy(from, to)
+			for _, e := range copied {
+				fmt.Fprintf(c.OutOrStdout(), "%s is in %q (%s)\n", e.Name, to, e.File)
+			}
+			return err
+		},
+	}
+	c.Flags().StringVar(&from, "from", "", "folder with installed base models")
+	c.Flags().StringVar(&to, "to", "", "folder to add them to")
+	_ = c.MarkFlagRequired("from") // fails only for a flag that does not exist
 	_ = c.MarkFlagRequired("to")
 	return c
 }

@@ -222,10 +222,14 @@ func describe(about known, net network.Network, w network.Weights) (Entry, []byt
 	if err != nil {
 		return Entry{}, nil, err
 	}
+	deep, err := net.Deep()
+	if err != nil {
+		return Entry{}, nil, err
+	}
 	hash := sha256.Sum256(data)
 	digest := hex.EncodeToString(hash[:])
 	return Entry{
-		Name: about.name, Title: about.title, Size: net.Size, Params: params, MACs: macs, FeatureDim: net.FeatureDim,
+		Name: about.name, Title: about.title, Size: net.Size, Params: params, MACs: macs, FeatureDim: deep.FeatureDim,
 		ImageNetTop1: about.top1, File: digest + ".safetensors", SHA256: digest, Source: about.source, License: about.license,
 	}, data, nil
 }

@@ -20,13 +20,15 @@ import (
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/data"
 	"github.com/cultivar-ml/cultivar/trainer/internal/durable"
+	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 )
 
 // Key is everything that the values of features depend on beside the image. Its hash names a folder of the cache.
 type Key struct {
-	Format        int      `json:"format"` // of the segments
-	Base          string   `json:"base"`   // SHA-256 of the base's canonical weights
-	Cut           string   `json:"cut"`    // the layer whose output is kept
+	Format        int      `json:"format"`           // of the segments
+	Base          string   `json:"base"`             // SHA-256 of the base's canonical weights
+	Cut           string   `json:"cut"`              // the layer whose output is kept
+	Joined        []string `json:"joined,omitempty"` // what that layer joins, if it does
 	Dim           int      `json:"dim"`
 	ImageSize     int      `json:"image_size"`
 	Preprocessing int      `json:"preprocessing"` // data.Version
@@ -36,10 +38,14 @@ type Key struct {
 	TensorFlow    string   `json:"tensorflow"`
 }
 
-// NewKey completes a key with what this build and machine contribute.
-func NewKey(base, cut string, dim, size int, fit data.Fit) Key {
-	return Key{Format: 1, Base: base, Cut: cut, Dim: dim, ImageSize: size, Preprocessing: data.Version, Fit: fit,
-		Batch: batchSize, Processor: processor(), TensorFlow: graft.Version()}
+// NewKey is the key of features of net, whose weights have that SHA-256, on this machine with this build.
+func NewKey(base string, net network.Network, fit data.Fit) Key {
+	k := Key{Format: 1, Base: base, Cut: net.Features, Dim: net.FeatureDim, ImageSize: net.Size,
+		Preprocessing: data.Version, Fit: fit, Batch: batchSize, Processor: processor(), TensorFlow: graft.Version()}
+	if features, _ := net.Layer(net.Features); features.Kind == network.Concatenate {
+		k.Joined = features.Inputs
+	}
+	return k
 }
 
 // Name is the name of the key's folder.
@@ -85,8 +91,8 @@ type Cache struct {
 	key    Key
 }
 
-// Open makes the key's folder in root if it is missing. writer names this process in the names of its segments and must
-// not have been used before by another one.
+// Open makes the key's folder in root if it is missing. writer names this process in the names of its segments; no
+// other process that writes at the same time may have the same name.
 func Open(root string, key Key, writer string) (*Cache, error) {
 	c := &Cache{dir: filepath.Join(root, key.Name()), writer: writer, key: key}
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/data"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/exporttest"
 	"github.com/cultivar-ml/cultivar/trainer/internal/features"
+	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 	"github.com/cultivar-ml/cultivar/trainer/internal/tasktest"
 )
 
@@ -41,7 +42,7 @@ type counts struct {
 
 func open(t *testing.T, dir string, p *features.Pass, writer string) *features.Cache {
 	t.Helper()
-	key := features.NewKey("weights", p.Network.Features, p.Network.FeatureDim, p.Network.Size, p.Fit)
+	key := features.NewKey("weights", p.Network, p.Fit)
 	c, err := features.Open(dir, key, writer)
 	if err != nil {
 		t.Fatal(err)
@@ -243,5 +244,29 @@ func TestSuspects(t *testing.T) {
 	}
 	if len(c.problems) != 1 || c.problems[0] != "decoder_crashed "+p.Items[5].Path {
 		t.Errorf("problems are %q", c.problems)
+	}
+}
+
+func TestKeyNamesDepths(t *testing.T) {
+	net, err := network.ByName("mobilenet_v2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	deep, err := net.Deep()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fewer := net
+	fewer.Taps = net.Taps[1:]
+	if fewer, err = fewer.Deep(); err != nil {
+		t.Fatal(err)
+	}
+	fewer.FeatureDim = deep.FeatureDim
+	names := map[string]bool{}
+	for _, n := range []network.Network{net, deep, fewer} {
+		names[features.NewKey("weights", n, data.Stretch).Name()] = true
+	}
+	if len(names) != 3 {
+		t.Errorf("three kinds of features share a cache: %v", names)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/data"
 )
@@ -68,6 +69,9 @@ func Suspects(dir string) (map[data.Hash]int, error) {
 			continue
 		}
 		content, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESTALE) { // its writer has ended in good order just now
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read what an earlier attempt was decoding: %w", err)
 		}

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
+	"github.com/cultivar-ml/cultivar/shared/manifest"
 	"github.com/cultivar-ml/cultivar/trainer/internal/data"
 	"github.com/cultivar-ml/cultivar/trainer/internal/graph"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
@@ -17,12 +20,17 @@ import (
 
 const (
 	// batchSize images go through the network at once. Measured with one session a core: 4, 8 and 16 are equally
-	// fast within the noise, and 8 takes 250 MB less than 16 on two cores.
+	// fast within the noise, and 8 takes 250 MB less than 16 on two cores. Each batch has this many, the last one zeros
+	// where nothing is left, as TensorFlow may choose other kernels for another shape. Within one shape the place of an
+	// image and what stands beside it change nothing as long as a network's channels are multiples of 8, which those of
+	// all bases are: with others, vectors of the processor would reach over from one image to the next.
 	batchSize = 8
 	// maxWorkers bounds memory on large machines; each worker has its own session and activations.
 	maxWorkers = 16
-	// ahead is how many files are read before they are decoded, so that a slow disk and the processor work at once.
-	ahead = 64
+	// ahead is how many files are read before they are decoded, so that a slow disk and the processor work at once, and
+	// aheadBytes how much of files there is at a time, those that are being decoded included.
+	ahead      = 64
+	aheadBytes = 2 * manifest.MaxFileBytes
 )
 
 // Want asks for one row: an item of the list and the number of a view.
@@ -67,7 +75,7 @@ func (p *Pass) Run(ctx context.Context, cache *Cache) (*Set, error) {
 		return set, nil
 	}
 	set.Close()
-	r := &run{Pass: p, rows: rows, done: len(rows) - missing,
+	r := &run{Pass: p, rows: rows, done: len(rows) - missing, read: semaphore.NewWeighted(aheadBytes),
 		out: &writer{dir: cache.dir, name: cache.writer, dim: cache.key.Dim}}
 	err = r.all(ctx, jobs, suspected)
 	// Kept also after a failure: the next attempt goes on from here.
@@ -128,15 +136,16 @@ func (p *Pass) jobs(set *Set, rows []Row) (jobs, suspected []job, missing int) {
 type run struct {
 	*Pass
 	rows []Row
-	huge sync.Mutex // see data.NewDecoder
-	mu   sync.Mutex // guards what follows, and calls to Progress and Problem
+	huge sync.Mutex          // see data.NewDecoder
+	read *semaphore.Weighted // bytes of files in memory
+	mu   sync.Mutex          // guards what follows, and calls to Progress and Problem
 	out  *writer
 	done int
 }
 
 // all computes the jobs on all cores, then the suspected ones on one, so that a crash names its cause.
 func (r *run) all(ctx context.Context, jobs, suspected []job) error {
-	workers := min(runtime.GOMAXPROCS(0), maxWorkers, max(1, (len(jobs)+batchSize-1)/batchSize))
+	workers := min(Workers(runtime.GOMAXPROCS(0), MemoryLimit(os.DirFS("/"))), max(1, (len(jobs)+batchSize-1)/batchSize))
 	if err := r.compute(ctx, jobs, workers); err != nil {
 		return err
 	}
@@ -170,6 +179,9 @@ func (r *run) compute(ctx context.Context, jobs []job, workers int) error {
 	group.Go(func() error {
 		defer close(feed)
 		for _, j := range jobs {
+			if r.read.Acquire(ctx, held(r.Items[j.item])) != nil {
+				return context.Cause(ctx)
+			}
 			j.file, j.err = r.Items[j.item].Read(r.Packs)
 			select {
 			case feed <- j:
@@ -255,6 +267,11 @@ func (w *worker) close() {
 	w.frozen.Close()
 }
 
+// held is what a file takes of aheadBytes. The size of a user's own file, which is no part of a training, is not known
+// before it is read.
+func held(item data.Item) int64 { return min(max(1, item.Length), manifest.MaxFileBytes) }
+
+// render prepares the wanted views of an image and runs the network whenever a batch is full.
 func (w *worker) render(j job) error {
 	if j.err != nil {
 		return w.fault(j, j.err)
@@ -301,7 +318,9 @@ func (w *worker) work(ctx context.Context, feed <-chan job) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := w.render(j); err != nil {
+		err := w.render(j)
+		w.pass.read.Release(held(w.pass.Items[j.item]))
+		if err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -83,7 +84,7 @@ type writer struct {
 	dir   string
 	name  string // of the writing process, unique among those that ever wrote here
 	dim   int
-	count int // segments published
+	count int // the last segment's number
 	rows  []Row
 	data  []byte
 }
@@ -103,6 +104,20 @@ func (w *writer) add(row Row, values []float32) error {
 	return w.publish()
 }
 
+// next is the name of a segment that does not exist. A container that is started again within its pod keeps its name, and
+// must not put its segments in the place of those it has left before.
+func (w *writer) next() (string, error) {
+	for {
+		w.count++
+		path := filepath.Join(w.dir, fmt.Sprintf("%s-%d.seg", w.name, w.count))
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			return path, nil
+		} else if err != nil {
+			return "", err
+		}
+	}
+}
+
 // publish makes the collected rows durable.
 func (w *writer) publish() error {
 	if len(w.rows) == 0 {
@@ -117,9 +132,11 @@ func (w *writer) publish() error {
 		head = binary.LittleEndian.AppendUint32(head, castagnoli(w.data[i*stride:(i+1)*stride]))
 	}
 	head = binary.LittleEndian.AppendUint32(head, castagnoli(head))
-	w.count++
-	path := filepath.Join(w.dir, fmt.Sprintf("%s-%d.seg", w.name, w.count))
-	err := durable.Write(path, func(f io.Writer) error {
+	path, err := w.next()
+	if err != nil {
+		return fmt.Errorf("store features: %w", err)
+	}
+	err = durable.Write(path, func(f io.Writer) error {
 		if _, err := f.Write(head); err != nil {
 			return err
 		}

@@ -145,7 +145,7 @@ func (t *Training) Head(s State) Head {
 	for c := range classes {
 		bias := float64(s.Best.Bias[c])
 		for j := range dim {
-			w := float64(s.Best.Kernel[c*dim+j]) * float64(t.rows.scale)
+			w := float64(s.Best.Kernel[c*dim+j]) * float64(t.rows.scale[j])
 			h.Kernel[j*classes+c] = float32(w)
 			bias -= w * float64(t.rows.mean[j])
 		}

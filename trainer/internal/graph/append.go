@@ -117,6 +117,8 @@ func (b layerBuilder) build(in []tf.Output) tf.Output {
 		return op.Relu6(s, x)
 	case network.Add:
 		return op.AddV2(s, x, in[1])
+	case network.Concatenate:
+		return op.ConcatV2(s, in, op.Const(s.SubScope("axis"), int32(-1)))
 	case network.GlobalAveragePooling2D:
 		return op.Mean(s, x, op.Const(s.SubScope("axes"), []int32{1, 2}))
 	case network.Dropout:

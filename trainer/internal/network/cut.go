@@ -25,7 +25,7 @@ func (n Network) index(name string) int {
 	return slices.IndexFunc(n.Layers, func(l Layer) bool { return l.Name == name })
 }
 
-// Only returns the part of the network that the named outputs need. Features and Cuts outside it are dropped.
+// Only returns the part of the network that the named outputs need. Features, Cuts and Taps outside it are dropped.
 func (n Network) Only(outputs ...string) (Network, error) {
 	needed := map[string]bool{}
 	for _, name := range outputs {
@@ -99,6 +99,9 @@ func (n Network) checkCut(cut string) error {
 func (n Network) keep(names map[string]bool) Network {
 	kept := n
 	kept.Layers, kept.Cuts = nil, nil
+	if slices.ContainsFunc(n.Taps, func(tap string) bool { return !names[tap] }) {
+		kept.Taps = nil // a part of them would be other features
+	}
 	for _, l := range n.Layers {
 		if names[l.Name] {
 			kept.Layers = append(kept.Layers, l)

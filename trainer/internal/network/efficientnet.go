@@ -45,7 +45,9 @@ func EfficientNetLite(variant int) (Network, error) {
 	b.conv("top_conv", 1280, 1, 1)
 	b.batchNorm("top_bn")
 	b.relu6("top_activation")
-	return b.pool("avg_pool"), nil
+	net := b.pool("avg_pool")
+	net.Taps = []string{"block5a_expand_activation", "block6a_expand_activation"}
+	return net, nil
 }
 
 // liteBlock appends one inverted residual block, named as Keras names EfficientNet's.

@@ -37,7 +37,9 @@ func MobileNetV2(width float64) (Network, error) {
 	b.conv("Conv_1", 1280, 1, 1) // widths below 1 keep the full last layer
 	b.batchNorm("Conv_1_bn")
 	b.relu6("out_relu")
-	return b.pool("global_average_pooling2d"), nil
+	net := b.pool("global_average_pooling2d")
+	net.Taps = []string{"block_10_expand_relu", "block_13_expand_relu", "block_16_expand_relu"}
+	return net, nil
 }
 
 // mobileBlock appends one inverted residual block; only the first one has no expansion and another name.

@@ -15,6 +15,7 @@ const (
 	BatchNormalization     Kind = "BatchNormalization"
 	ReLU6                  Kind = "ReLU"
 	Add                    Kind = "Add"
+	Concatenate            Kind = "Concatenate" // along the last axis
 	GlobalAveragePooling2D Kind = "GlobalAveragePooling2D"
 	Dropout                Kind = "Dropout"
 	Dense                  Kind = "Dense"
@@ -68,6 +69,8 @@ type Network struct {
 	// Features is the layer whose output [n,FeatureDim] (pooled) the head is trained on.
 	Features   string
 	FeatureDim int
+	// Taps are the layers, from input to output, whose pooled outputs Deep puts beside the features.
+	Taps []string
 	// Cuts are the layers, from input to output, at whose OUTPUT the network may be cut: everything up to and
 	// including a cut is frozen. They are block boundaries with exactly one live tensor.
 	Cuts []string

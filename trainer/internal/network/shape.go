@@ -1,6 +1,9 @@
 package network
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Shapes returns the shape of each layer's output without the batch dimension: [height, width, channels] or [units].
 // The error names the layer whose inputs do not fit it.
@@ -48,6 +51,8 @@ func (l Layer) shape(size int, inputs [][]int) ([]int, error) {
 		return l.convolved(inputs[0])
 	case GlobalAveragePooling2D:
 		return []int{inputs[0][2]}, nil
+	case Concatenate:
+		return joined(inputs), nil
 	case Dense:
 		return []int{l.Units}, nil
 	default: // element by element
@@ -59,6 +64,8 @@ func (l Layer) shape(size int, inputs [][]int) ([]int, error) {
 func (l Layer) checkInputs(inputs [][]int) error {
 	want, rank := 1, 0
 	switch l.Kind {
+	case Concatenate:
+		return checkJoined(inputs)
 	case Input:
 		want = 0
 	case Add:
@@ -83,6 +90,29 @@ func (l Layer) checkInputs(inputs [][]int) error {
 		return fmt.Errorf("cannot add shapes %v and %v", inputs[0], inputs[1])
 	}
 	return nil
+}
+
+// checkJoined tells whether the inputs differ in their last axis only.
+func checkJoined(inputs [][]int) error {
+	if len(inputs) < 2 {
+		return fmt.Errorf("%s takes at least 2 inputs, not %d", Concatenate, len(inputs))
+	}
+	first := inputs[0]
+	for _, in := range inputs[1:] {
+		if len(in) != len(first) || !equalShape(in[:len(in)-1], first[:len(first)-1]) {
+			return fmt.Errorf("cannot join shapes %v and %v", first, in)
+		}
+	}
+	return nil
+}
+
+func joined(inputs [][]int) []int {
+	shape := slices.Clone(inputs[0])
+	last := len(shape) - 1
+	for _, in := range inputs[1:] {
+		shape[last] += in[last]
+	}
+	return shape
 }
 
 func (l Layer) convolved(in []int) ([]int, error) {

@@ -33,7 +33,7 @@ func Labels() []string {
 // Small is a network of every layer kind for 32-pixel images, with random weights and Labels.
 func Small(t *testing.T) network.Model {
 	t.Helper()
-	n := network.Network{Name: "small", Size: 32, Features: "pool", FeatureDim: 12, Layers: []network.Layer{
+	n := network.Network{Name: "small", Size: 32, Features: "pool_bn", FeatureDim: 20, Layers: []network.Layer{
 		{Name: "input", Kind: network.Input},
 		{Name: "rescaling", Kind: network.Rescaling, Inputs: []string{"input"}, Scale: 1 / 127.5, Offset: -1},
 		{Name: "stem_pad", Kind: network.ZeroPadding2D, Inputs: []string{"rescaling"}, Pad: [4]int{0, 1, 2, 1}},
@@ -45,17 +45,18 @@ func Small(t *testing.T) network.Model {
 		{Name: "depth_relu", Kind: network.ReLU6, Inputs: []string{"depth_bn"}},
 		{Name: "sum", Kind: network.Add, Inputs: []string{"stem_relu", "depth_relu"}},
 		{Name: "last", Kind: network.Conv2D, Inputs: []string{"sum"}, Filters: 12, Kernel: 1, Stride: 1, Padding: network.Same},
+		{Name: "stem_pool", Kind: network.GlobalAveragePooling2D, Inputs: []string{"stem_relu"}},
 		{Name: "pool", Kind: network.GlobalAveragePooling2D, Inputs: []string{"last"}},
-		{Name: "pool_bn", Kind: network.BatchNormalization, Inputs: []string{"pool"}, Epsilon: 1e-3},
+		{Name: "joined", Kind: network.Concatenate, Inputs: []string{"stem_pool", "pool"}},
+		{Name: "pool_bn", Kind: network.BatchNormalization, Inputs: []string{"joined"}, Epsilon: 1e-3},
 		{Name: "dropout", Kind: network.Dropout, Inputs: []string{"pool_bn"}, Rate: 0.2},
 		{Name: "predictions", Kind: network.Dense, Inputs: []string{"dropout"}, Units: len(Labels()), Bias: true},
 		{Name: "probabilities", Kind: network.Softmax, Inputs: []string{"predictions"}},
 	}}
-	n.Features = "pool_bn"
 	return network.Model{Network: n, Weights: Random(t, n), Labels: Labels()}
 }
 
-// Base is a base model with its ImageNet weights and a random head for Labels. The test is skipped when the base was
+// Base is a base model with its ImageNet weights and a random head for Labels on features of several depths. The test is skipped when the base was
 // not installed: with random weights a deep network answers alike for all photos, and agreement would say little.
 func Base(t *testing.T, name string) network.Model {
 	t.Helper()
@@ -64,7 +65,9 @@ func Base(t *testing.T, name string) network.Model {
 	if err != nil {
 		t.Skipf("SKIPPED, NOT CHECKED: the weights of %s are not in %s: %v", name, dir, err)
 	}
-	n, err = n.WithHead(len(Labels()), 0.2)
+	if n, err = n.Deep(); err == nil {
+		n, err = n.WithHead(len(Labels()), 0.2)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,6 +80,8 @@ func layerConfig(l network.Layer, shapes map[string][]int) (object, error) {
 		return object{"max_value": 6.0, "negative_slope": 0.0, "threshold": 0.0}, nil
 	case network.Add:
 		return object{}, nil
+	case network.Concatenate:
+		return object{"axis": -1}, nil
 	case network.GlobalAveragePooling2D:
 		return object{"data_format": "channels_last", "keepdims": false}, nil
 	case network.Dropout:

@@ -31,6 +31,9 @@ func write(t *testing.T, m network.Model) string {
 func TestReadGivesBackWhatWasWritten(t *testing.T) {
 	thin, err := network.MobileNetV2(0.35)
 	if err == nil {
+		thin, err = thin.Deep()
+	}
+	if err == nil {
 		thin, err = thin.WithHead(len(exporttest.Labels()), 0.2)
 	}
 	if err != nil {

@@ -35,28 +35,28 @@ type fileLayer struct {
 // fileConfig holds the keys of all kinds that change what a layer computes. Keys that only matter to training
 // (initializers, regularizers, constraints) are passed over.
 type fileConfig struct {
-	BatchShape  []*int          `json:"batch_input_shape"`
-	Scale       json.RawMessage `json:"scale"` // a number for Rescaling, a flag for BatchNormalization
-	Offset      float32         `json:"offset"`
-	Padding     json.RawMessage `json:"padding"` // a word for convolutions, four numbers for ZeroPadding2D
-	DataFormat  string          `json:"data_format"`
-	Filters     int             `json:"filters"`
-	Kernel      []int           `json:"kernel_size"`
-	Strides     []int           `json:"strides"`
-	Dilation    []int           `json:"dilation_rate"`
-	Groups      *int            `json:"groups"`
-	Multiplier  *int            `json:"depth_multiplier"`
-	Activation  string          `json:"activation"`
-	UseBias     bool            `json:"use_bias"`
-	Epsilon     float32         `json:"epsilon"`
-	Center      *bool           `json:"center"`
-	MaxValue    *float64        `json:"max_value"`
-	NegSlope    float64         `json:"negative_slope"`
-	Threshold   float64         `json:"threshold"`
-	KeepDims    bool            `json:"keepdims"`
-	Rate        float32         `json:"rate"`
-	Units       int             `json:"units"`
-	SoftmaxAxis json.RawMessage `json:"axis"`
+	BatchShape []*int          `json:"batch_input_shape"`
+	Scale      json.RawMessage `json:"scale"` // a number for Rescaling, a flag for BatchNormalization
+	Offset     float32         `json:"offset"`
+	Padding    json.RawMessage `json:"padding"` // a word for convolutions, four numbers for ZeroPadding2D
+	DataFormat string          `json:"data_format"`
+	Filters    int             `json:"filters"`
+	Kernel     []int           `json:"kernel_size"`
+	Strides    []int           `json:"strides"`
+	Dilation   []int           `json:"dilation_rate"`
+	Groups     *int            `json:"groups"`
+	Multiplier *int            `json:"depth_multiplier"`
+	Activation string          `json:"activation"`
+	UseBias    bool            `json:"use_bias"`
+	Epsilon    float32         `json:"epsilon"`
+	Center     *bool           `json:"center"`
+	MaxValue   *float64        `json:"max_value"`
+	NegSlope   float64         `json:"negative_slope"`
+	Threshold  float64         `json:"threshold"`
+	KeepDims   bool            `json:"keepdims"`
+	Rate       float32         `json:"rate"`
+	Units      int             `json:"units"`
+	Axis       json.RawMessage `json:"axis"` // a number; a list for BatchNormalization, whose axis is the last
 }
 
 // parseConfig rebuilds the network from a model_config. What it cannot express is refused by the layer's name, never
@@ -196,10 +196,10 @@ func (c fileConfig) fill(l *network.Layer) error {
 		}
 	case network.Dropout:
 		l.Rate = c.Rate
-	case network.Softmax:
+	case network.Softmax, network.Concatenate:
 		var axis int
-		if json.Unmarshal(c.SoftmaxAxis, &axis) != nil || axis != -1 {
-			return fmt.Errorf("only softmax over the last axis is read")
+		if json.Unmarshal(c.Axis, &axis) != nil || axis != -1 {
+			return fmt.Errorf("only the last axis is read, as -1")
 		}
 	case network.Input, network.Add:
 	default:
