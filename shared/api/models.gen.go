@@ -9,6 +9,24 @@ import (
 	"github.com/cultivar-ml/cultivar/shared/runspec"
 )
 
+// Defines values for AbilitiesRunner.
+const (
+	RunnerKubernetes AbilitiesRunner = "kubernetes"
+	RunnerLocal      AbilitiesRunner = "local"
+)
+
+// Valid indicates whether the value is a known member of the AbilitiesRunner enum.
+func (e AbilitiesRunner) Valid() bool {
+	switch e {
+	case RunnerKubernetes:
+		return true
+	case RunnerLocal:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DatasetState.
 const (
 	DatasetReady     DatasetState = "ready"
@@ -21,6 +39,48 @@ func (e DatasetState) Valid() bool {
 	case DatasetReady:
 		return true
 	case DatasetReceiving:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DeliveryKind.
+const (
+	DeliveryEmail DeliveryKind = "email"
+	DeliveryLink  DeliveryKind = "link"
+)
+
+// Valid indicates whether the value is a known member of the DeliveryKind enum.
+func (e DeliveryKind) Valid() bool {
+	switch e {
+	case DeliveryEmail:
+		return true
+	case DeliveryLink:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DeliveryState.
+const (
+	DeliveryDelivered DeliveryState = "delivered"
+	DeliveryFailed    DeliveryState = "failed"
+	DeliverySending   DeliveryState = "sending"
+	DeliveryWaiting   DeliveryState = "waiting"
+)
+
+// Valid indicates whether the value is a known member of the DeliveryState enum.
+func (e DeliveryState) Valid() bool {
+	switch e {
+	case DeliveryDelivered:
+		return true
+	case DeliveryFailed:
+		return true
+	case DeliverySending:
+		return true
+	case DeliveryWaiting:
 		return true
 	default:
 		return false
@@ -102,6 +162,7 @@ func (e State) Valid() bool {
 // Defines values for TaskKind.
 const (
 	Evaluate TaskKind = "evaluate"
+	Features TaskKind = "features"
 	Predict  TaskKind = "predict"
 	Train    TaskKind = "train"
 )
@@ -111,6 +172,8 @@ func (e TaskKind) Valid() bool {
 	switch e {
 	case Evaluate:
 		return true
+	case Features:
+		return true
 	case Predict:
 		return true
 	case Train:
@@ -119,6 +182,20 @@ func (e TaskKind) Valid() bool {
 		return false
 	}
 }
+
+// Abilities defines model for Abilities.
+type Abilities struct {
+	// Mail Mail can be sent.
+	Mail     bool            `json:"mail"`
+	Profiles []Profile       `json:"profiles"`
+	Runner   AbilitiesRunner `json:"runner"`
+
+	// Share Share links can be made.
+	Share bool `json:"share"`
+}
+
+// AbilitiesRunner defines model for Abilities.Runner.
+type AbilitiesRunner string
 
 // Artifact defines model for Artifact.
 type Artifact = runspec.Artifact
@@ -189,6 +266,42 @@ type DatasetPage struct {
 // DatasetState defines model for DatasetState.
 type DatasetState string
 
+// Delivery defines model for Delivery.
+type Delivery struct {
+	Attempts int       `json:"attempts"`
+	Created  time.Time `json:"created"`
+
+	// Expires When the link ends; absent when it does not.
+	Expires *time.Time   `json:"expires,omitempty"`
+	Id      string       `json:"id"`
+	Kind    DeliveryKind `json:"kind"`
+
+	// Next When it is tried again, while waiting after a failure.
+	Next *time.Time `json:"next,omitempty"`
+
+	// Reason What happened last, as a sentence, when it is not delivered or differs from what was asked.
+	Reason *string       `json:"reason,omitempty"`
+	State  DeliveryState `json:"state"`
+
+	// Target The address of a mail, the file of a link.
+	Target  *string   `json:"target,omitempty"`
+	Updated time.Time `json:"updated"`
+
+	// Url The share link once there is one.
+	Url *string `json:"url,omitempty"`
+}
+
+// DeliveryKind defines model for Delivery.Kind.
+type DeliveryKind string
+
+// DeliveryState defines model for Delivery.State.
+type DeliveryState string
+
+// DeliveryList defines model for DeliveryList.
+type DeliveryList struct {
+	Deliveries []Delivery `json:"deliveries"`
+}
+
 // Error defines model for Error.
 type Error struct {
 	Code ErrorCode `json:"code"`
@@ -214,6 +327,22 @@ type Event struct {
 	// Record See docs/run-contract.md.
 	Record runspec.Record `json:"record"`
 	Task   string         `json:"task"`
+}
+
+// Notify What to do when the run has ended.
+type Notify struct {
+	// Email Mail the result to this address, with a share link where the server has Dropbox.
+	Email *string `json:"email,omitempty"`
+
+	// Share Put the model behind a share link.
+	Share *bool `json:"share,omitempty"`
+}
+
+// Profile defines model for Profile.
+type Profile struct {
+	// Description What it is, in words: cores, memory, GPU, longest time.
+	Description string `json:"description"`
+	Name        string `json:"name"`
 }
 
 // Progress defines model for Progress.
@@ -244,8 +373,14 @@ type Run struct {
 	LastEvent int64  `json:"last_event"`
 	Name      string `json:"name"`
 
+	// Notify What to do when the run has ended.
+	Notify *Notify `json:"notify,omitempty"`
+
 	// Number Counts the caller's runs from 1; shown as #14.
-	Number   int       `json:"number"`
+	Number int `json:"number"`
+
+	// Profile The machine size asked for.
+	Profile  *string   `json:"profile,omitempty"`
 	Progress *Progress `json:"progress,omitempty"`
 
 	// QueuePosition 1 is next; absent when not queued.
@@ -275,6 +410,12 @@ type RunCreate struct {
 	// Name Shown in lists; the dataset's name when absent.
 	Name *string `json:"name,omitempty"`
 
+	// Notify What to do when the run has ended.
+	Notify *Notify `json:"notify,omitempty"`
+
+	// Profile Which of the server's machine sizes to train on; the first one when absent.
+	Profile *string `json:"profile,omitempty"`
+
 	// Recipe Every hyperparameter. Give a preset and what differs from it; the answer is whole.
 	Recipe *Recipe `json:"recipe,omitempty"`
 }
@@ -283,6 +424,15 @@ type RunCreate struct {
 type RunPage struct {
 	Next *string `json:"next,omitempty"`
 	Runs []Run   `json:"runs"`
+}
+
+// ShareCreate defines model for ShareCreate.
+type ShareCreate struct {
+	// Artifact The file to share; the model when absent, .h5 first.
+	Artifact *string `json:"artifact,omitempty"`
+
+	// Email Also mail the link to this address.
+	Email *string `json:"email,omitempty"`
 }
 
 // State defines model for State.
@@ -342,3 +492,6 @@ type CreateDatasetJSONRequestBody = DatasetCreate
 
 // CreateRunJSONRequestBody defines body for CreateRun for application/json ContentType.
 type CreateRunJSONRequestBody = RunCreate
+
+// ShareRunJSONRequestBody defines body for ShareRun for application/json ContentType.
+type ShareRunJSONRequestBody = ShareCreate

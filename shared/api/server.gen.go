@@ -17,6 +17,9 @@ import (
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// GetAbilities What this server is set up to do.
+	// (GET /abilities)
+	GetAbilities(w http.ResponseWriter, r *http.Request)
 	// ListBases Base models whose weights are installed.
 	// (GET /bases)
 	ListBases(w http.ResponseWriter, r *http.Request)
@@ -50,9 +53,18 @@ type ServerInterface interface {
 	// CancelRun Give the run up and keep nothing.
 	// (POST /runs/{id}/cancel)
 	CancelRun(w http.ResponseWriter, r *http.Request, id ID)
+	// ListDeliveries What became of a run's share links and mails, oldest first.
+	// (GET /runs/{id}/deliveries)
+	ListDeliveries(w http.ResponseWriter, r *http.Request, id ID)
+	// RetryDelivery Try a delivery again now. A delivered one is left as it is.
+	// (POST /runs/{id}/deliveries/{delivery}/retry)
+	RetryDelivery(w http.ResponseWriter, r *http.Request, id ID, delivery string)
 	// RetryRun A new run with the same dataset and recipe as an ended one.
 	// (POST /runs/{id}/retry)
 	RetryRun(w http.ResponseWriter, r *http.Request, id ID)
+	// ShareRun Put a finished run's model behind a share link, and mail the link when an address is given.
+	// (POST /runs/{id}/share)
+	ShareRun(w http.ResponseWriter, r *http.Request, id ID)
 	// StopRun Finish now and keep the best so far.
 	// (POST /runs/{id}/stop)
 	StopRun(w http.ResponseWriter, r *http.Request, id ID)
@@ -72,6 +84,20 @@ type ServerInterfaceWrapper struct {
 }
 
 type MiddlewareFunc func(http.Handler) http.Handler
+
+// GetAbilities operation middleware
+func (siw *ServerInterfaceWrapper) GetAbilities(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetAbilities(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
 
 // ListBases operation middleware
 func (siw *ServerInterfaceWrapper) ListBases(w http.ResponseWriter, r *http.Request) {
@@ -363,6 +389,67 @@ func (siw *ServerInterfaceWrapper) CancelRun(w http.ResponseWriter, r *http.Requ
 	handler.ServeHTTP(w, r)
 }
 
+// ListDeliveries operation middleware
+func (siw *ServerInterfaceWrapper) ListDeliveries(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", mux.Vars(r)["id"], &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListDeliveries(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RetryDelivery operation middleware
+func (siw *ServerInterfaceWrapper) RetryDelivery(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", mux.Vars(r)["id"], &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "delivery" -------------
+	var delivery string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "delivery", mux.Vars(r)["delivery"], &delivery, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "delivery", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RetryDelivery(w, r, id, delivery)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // RetryRun operation middleware
 func (siw *ServerInterfaceWrapper) RetryRun(w http.ResponseWriter, r *http.Request) {
 
@@ -380,6 +467,32 @@ func (siw *ServerInterfaceWrapper) RetryRun(w http.ResponseWriter, r *http.Reque
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.RetryRun(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ShareRun operation middleware
+func (siw *ServerInterfaceWrapper) ShareRun(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", mux.Vars(r)["id"], &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ShareRun(w, r, id)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -570,6 +683,8 @@ func HandlerWithOptions(si ServerInterface, options GorillaServerOptions) http.H
 
 	r.HandleFunc(options.BaseURL+"/version", wrapper.GetVersion).Methods(http.MethodGet)
 
+	r.HandleFunc(options.BaseURL+"/abilities", wrapper.GetAbilities).Methods(http.MethodGet)
+
 	r.HandleFunc(options.BaseURL+"/bases", wrapper.ListBases).Methods(http.MethodGet)
 
 	r.HandleFunc(options.BaseURL+"/datasets", wrapper.ListDatasets).Methods(http.MethodGet)
@@ -594,6 +709,12 @@ func HandlerWithOptions(si ServerInterface, options GorillaServerOptions) http.H
 
 	r.HandleFunc(options.BaseURL+"/runs/{id}/retry", wrapper.RetryRun).Methods(http.MethodPost)
 
+	r.HandleFunc(options.BaseURL+"/runs/{id}/share", wrapper.ShareRun).Methods(http.MethodPost)
+
+	r.HandleFunc(options.BaseURL+"/runs/{id}/deliveries", wrapper.ListDeliveries).Methods(http.MethodGet)
+
+	r.HandleFunc(options.BaseURL+"/runs/{id}/deliveries/{delivery}/retry", wrapper.RetryDelivery).Methods(http.MethodPost)
+
 	r.HandleFunc(options.BaseURL+"/runs/{id}/artifacts", wrapper.ListArtifacts).Methods(http.MethodGet)
 
 	r.HandleFunc(options.BaseURL+"/tasks/{id}", wrapper.GetTask).Methods(http.MethodGet)
@@ -602,6 +723,44 @@ func HandlerWithOptions(si ServerInterface, options GorillaServerOptions) http.H
 }
 
 type ErrorJSONResponse Error
+
+type GetAbilitiesRequestObject struct {
+}
+
+type GetAbilitiesResponseObject interface {
+	VisitGetAbilitiesResponse(w http.ResponseWriter) error
+}
+
+type GetAbilities200JSONResponse Abilities
+
+func (response GetAbilities200JSONResponse) VisitGetAbilitiesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAbilitiesdefaultJSONResponse struct {
+	Body       Error
+	StatusCode int
+}
+
+func (response GetAbilitiesdefaultJSONResponse) VisitGetAbilitiesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
 
 type ListBasesRequestObject struct {
 }
@@ -1033,6 +1192,85 @@ func (response CancelRundefaultJSONResponse) VisitCancelRunResponse(w http.Respo
 	return err
 }
 
+type ListDeliveriesRequestObject struct {
+	Id ID `json:"id"`
+}
+
+type ListDeliveriesResponseObject interface {
+	VisitListDeliveriesResponse(w http.ResponseWriter) error
+}
+
+type ListDeliveries200JSONResponse DeliveryList
+
+func (response ListDeliveries200JSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDeliveriesdefaultJSONResponse struct {
+	Body       Error
+	StatusCode int
+}
+
+func (response ListDeliveriesdefaultJSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RetryDeliveryRequestObject struct {
+	Id       ID     `json:"id"`
+	Delivery string `json:"delivery"`
+}
+
+type RetryDeliveryResponseObject interface {
+	VisitRetryDeliveryResponse(w http.ResponseWriter) error
+}
+
+type RetryDelivery200JSONResponse Delivery
+
+func (response RetryDelivery200JSONResponse) VisitRetryDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RetryDeliverydefaultJSONResponse struct {
+	Body       Error
+	StatusCode int
+}
+
+func (response RetryDeliverydefaultJSONResponse) VisitRetryDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type RetryRunRequestObject struct {
 	Id ID `json:"id"`
 }
@@ -1061,6 +1299,46 @@ type RetryRundefaultJSONResponse struct {
 }
 
 func (response RetryRundefaultJSONResponse) VisitRetryRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ShareRunRequestObject struct {
+	Id   ID `json:"id"`
+	Body *ShareRunJSONRequestBody
+}
+
+type ShareRunResponseObject interface {
+	VisitShareRunResponse(w http.ResponseWriter) error
+}
+
+type ShareRun202JSONResponse DeliveryList
+
+func (response ShareRun202JSONResponse) VisitShareRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ShareRundefaultJSONResponse struct {
+	Body       Error
+	StatusCode int
+}
+
+func (response ShareRundefaultJSONResponse) VisitShareRunResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1190,6 +1468,9 @@ func (response GetVersiondefaultJSONResponse) VisitGetVersionResponse(w http.Res
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// GetAbilities What this server is set up to do.
+	// (GET /abilities)
+	GetAbilities(ctx context.Context, request GetAbilitiesRequestObject) (GetAbilitiesResponseObject, error)
 	// ListBases Base models whose weights are installed.
 	// (GET /bases)
 	ListBases(ctx context.Context, request ListBasesRequestObject) (ListBasesResponseObject, error)
@@ -1223,9 +1504,18 @@ type StrictServerInterface interface {
 	// CancelRun Give the run up and keep nothing.
 	// (POST /runs/{id}/cancel)
 	CancelRun(ctx context.Context, request CancelRunRequestObject) (CancelRunResponseObject, error)
+	// ListDeliveries What became of a run's share links and mails, oldest first.
+	// (GET /runs/{id}/deliveries)
+	ListDeliveries(ctx context.Context, request ListDeliveriesRequestObject) (ListDeliveriesResponseObject, error)
+	// RetryDelivery Try a delivery again now. A delivered one is left as it is.
+	// (POST /runs/{id}/deliveries/{delivery}/retry)
+	RetryDelivery(ctx context.Context, request RetryDeliveryRequestObject) (RetryDeliveryResponseObject, error)
 	// RetryRun A new run with the same dataset and recipe as an ended one.
 	// (POST /runs/{id}/retry)
 	RetryRun(ctx context.Context, request RetryRunRequestObject) (RetryRunResponseObject, error)
+	// ShareRun Put a finished run's model behind a share link, and mail the link when an address is given.
+	// (POST /runs/{id}/share)
+	ShareRun(ctx context.Context, request ShareRunRequestObject) (ShareRunResponseObject, error)
 	// StopRun Finish now and keep the best so far.
 	// (POST /runs/{id}/stop)
 	StopRun(ctx context.Context, request StopRunRequestObject) (StopRunResponseObject, error)
@@ -1274,6 +1564,30 @@ type strictHandler struct {
 	ssi         StrictServerInterface
 	middlewares []StrictMiddlewareFunc
 	options     StrictHTTPServerOptions
+}
+
+// GetAbilities operation middleware
+func (sh *strictHandler) GetAbilities(w http.ResponseWriter, r *http.Request) {
+	var request GetAbilitiesRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAbilities(ctx, request.(GetAbilitiesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAbilities")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetAbilitiesResponseObject); ok {
+		if err := validResponse.VisitGetAbilitiesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
 }
 
 // ListBases operation middleware
@@ -1570,6 +1884,59 @@ func (sh *strictHandler) CancelRun(w http.ResponseWriter, r *http.Request, id ID
 	}
 }
 
+// ListDeliveries operation middleware
+func (sh *strictHandler) ListDeliveries(w http.ResponseWriter, r *http.Request, id ID) {
+	var request ListDeliveriesRequestObject
+
+	request.Id = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDeliveries(ctx, request.(ListDeliveriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDeliveries")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListDeliveriesResponseObject); ok {
+		if err := validResponse.VisitListDeliveriesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RetryDelivery operation middleware
+func (sh *strictHandler) RetryDelivery(w http.ResponseWriter, r *http.Request, id ID, delivery string) {
+	var request RetryDeliveryRequestObject
+
+	request.Id = id
+	request.Delivery = delivery
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RetryDelivery(ctx, request.(RetryDeliveryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RetryDelivery")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RetryDeliveryResponseObject); ok {
+		if err := validResponse.VisitRetryDeliveryResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // RetryRun operation middleware
 func (sh *strictHandler) RetryRun(w http.ResponseWriter, r *http.Request, id ID) {
 	var request RetryRunRequestObject
@@ -1589,6 +1956,39 @@ func (sh *strictHandler) RetryRun(w http.ResponseWriter, r *http.Request, id ID)
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(RetryRunResponseObject); ok {
 		if err := validResponse.VisitRetryRunResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ShareRun operation middleware
+func (sh *strictHandler) ShareRun(w http.ResponseWriter, r *http.Request, id ID) {
+	var request ShareRunRequestObject
+
+	request.Id = id
+
+	var body ShareRunJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ShareRun(ctx, request.(ShareRunRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ShareRun")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ShareRunResponseObject); ok {
+		if err := validResponse.VisitShareRunResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -2,7 +2,10 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"net/mail"
+	"strings"
 
 	"github.com/cultivar-ml/cultivar/shared/api"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
@@ -14,6 +17,11 @@ const pageSize = 100
 // Version returns the server's versions; it needs no token.
 func (c *Client) Version(ctx context.Context) (api.Version, error) {
 	return plain[api.Version](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.GetVersion(ctx) })
+}
+
+// Abilities returns what the server is set up to do.
+func (c *Client) Abilities(ctx context.Context) (api.Abilities, error) {
+	return plain[api.Abilities](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.GetAbilities(ctx) })
 }
 
 // Bases returns the installed base models, best first.
@@ -89,6 +97,40 @@ func (c *Client) Task(ctx context.Context, id string) (api.Task, error) {
 func (c *Client) Artifacts(ctx context.Context, run string) ([]runspec.Artifact, error) {
 	list, err := plain[api.ArtifactList](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.ListArtifacts(ctx, run) })
 	return list.Artifacts, err
+}
+
+// Share puts a finished run's model behind a share link and mails it when an address is given; the answer is what is under
+// way for it. Asking again answers the same link. CodeConflict when the server has no way to do so.
+func (c *Client) Share(ctx context.Context, run string, s api.ShareCreate) ([]api.Delivery, error) {
+	list, err := plain[api.DeliveryList](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.ShareRun(ctx, run, s) })
+	return list.Deliveries, err
+}
+
+// Deliveries returns what became of a run's share links and mails, oldest first.
+func (c *Client) Deliveries(ctx context.Context, run string) ([]api.Delivery, error) {
+	list, err := plain[api.DeliveryList](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.ListDeliveries(ctx, run) })
+	return list.Deliveries, err
+}
+
+// RetryDelivery makes a delivery due now; a delivered one stays as it is.
+func (c *Client) RetryDelivery(ctx context.Context, run, delivery string) (api.Delivery, error) {
+	return plain[api.Delivery](ctx, c, func(ctx context.Context) (*http.Response, error) {
+		return c.api.RetryDelivery(ctx, run, delivery)
+	})
+}
+
+// Settled tells whether nothing more will happen to a delivery by itself.
+func Settled(d api.Delivery) bool {
+	return d.State == api.DeliveryDelivered || d.State == api.DeliveryFailed
+}
+
+// CheckAddress tells whether a text is one plain mail address. The server decides; this is to say so before an upload.
+func CheckAddress(text string) error {
+	a, err := mail.ParseAddress(text)
+	if err != nil || a.Address != text || a.Name != "" || strings.ContainsAny(text, "\r\n\x00") {
+		return fmt.Errorf("%q is not a mail address such as name@example.org", text)
+	}
+	return nil
 }
 
 // plain makes one bounded call and decodes its answer.

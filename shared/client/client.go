@@ -27,6 +27,8 @@ type Options struct {
 	Server string
 	// Token is sent as Bearer; empty over a unix socket, where the kernel says who calls.
 	Token string
+	// Roots are certificates in PEM that are trusted besides the system's; empty: only the system's.
+	Roots string
 	// HTTP is the HTTP client to use; nil: one made for Server.
 	HTTP *http.Client
 	// Now is the clock for transfer rates; nil: time.Now.
@@ -67,12 +69,15 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if transport.TLSClientConfig.RootCAs, err = trusted(o.Roots); err != nil {
+		return nil, err
+	}
 	c := &Client{base: base, server: o.Server, token: o.Token, now: o.Now, timing: defaultTiming()}
 	if c.now == nil {
 		c.now = time.Now
 	}
 	if c.http = o.HTTP; c.http == nil {
-		c.http = &http.Client{Transport: transport}
+		c.http = &http.Client{Transport: transport, CheckRedirect: redirect}
 	}
 	c.api, err = api.NewClient(base.String(), api.WithHTTPClient(c.http), api.WithRequestEditorFn(c.authorize))
 	if err != nil {
@@ -80,6 +85,9 @@ func New(o Options) (*Client, error) {
 	}
 	return c, nil
 }
+
+// apiPath is where the API lies below a server's address.
+const apiPath = "/api/v1/"
 
 // parseServer returns the API's base URL and a transport that reaches it.
 func parseServer(server string) (*url.URL, *http.Transport, error) {
@@ -105,7 +113,7 @@ func parseServer(server string) (*url.URL, *http.Transport, error) {
 	default:
 		return nil, nil, api.Errorf(api.CodeInvalid, "server address %q is of no known form: use https://host, http://127.0.0.1:8080 or unix:///path/to.sock", server)
 	}
-	u.Path, u.RawPath, u.RawQuery, u.Fragment = strings.TrimSuffix(u.Path, "/")+"/api/v1/", "", "", ""
+	u.Path, u.RawPath, u.RawQuery, u.Fragment = strings.TrimSuffix(u.Path, "/")+apiPath, "", "", ""
 	return u, t, nil
 }
 
@@ -139,7 +147,8 @@ func (c *Client) url(elems ...string) string {
 // ErrUnreachable is wrapped by every error that means: no answer came from the server.
 var ErrUnreachable = errors.New("server not reachable")
 
-// linkFailure is a request without an answer. It is both an *api.Error with CodeUnavailable and ErrUnreachable.
+// linkFailure is a request without an answer. It is both an *api.Error, with CodeUnavailable when trying again can help,
+// and ErrUnreachable.
 type linkFailure struct {
 	said  *api.Error
 	cause error
@@ -156,6 +165,9 @@ func (c *Client) linkError(ctx context.Context, err error) error {
 			return ctx.Err()
 		}
 		err = slow
+	}
+	if said := c.distrust(err); said != nil {
+		return &linkFailure{cause: err, said: said}
 	}
 	return &linkFailure{cause: err, said: api.Errorf(api.CodeUnavailable,
 		"The server at %s does not answer (%v). Check that it runs and that the network is up, then try again.", c.server, reason(err))}
@@ -216,7 +228,7 @@ func (c *Client) refusal(resp *http.Response) error {
 	code := api.CodeOf(resp.StatusCode)
 	switch code {
 	case api.CodeUnauthorized:
-		return api.Errorf(code, "The server at %s wants you to sign in: set CULTIVAR_TOKEN to a token from its admin.", c.server)
+		return api.Errorf(code, "The server at %s does not know you. Sign in with a token from its admin: cultivar login %s", c.server, c.server)
 	case api.CodeUnavailable:
 		return api.Errorf(code, "The server at %s is busy or restarting (HTTP %d). Try again in a moment.", c.server, resp.StatusCode)
 	}

@@ -129,12 +129,16 @@ func (c *Client) sameServer(from *url.URL, location string) (string, error) {
 	if err != nil || location == "" {
 		return "", c.garbled(fmt.Errorf("upload address %q", location))
 	}
-	// A server behind a proxy may name itself by another scheme or host; the path is what it means.
-	if !strings.HasPrefix(to.Path, c.base.Path) {
+	// A server behind a proxy may name itself by another scheme, host or prefix; the path below the API is what it means.
+	rest, ok := strings.CutPrefix(to.Path, c.base.Path)
+	if !ok {
+		rest, ok = strings.CutPrefix(to.Path, apiPath)
+	}
+	if !ok {
 		return "", c.garbled(fmt.Errorf("upload address %q is outside the API", location))
 	}
 	here := *c.base
-	here.Path, here.RawPath, here.RawQuery = to.Path, to.RawPath, to.RawQuery
+	here.Path, here.RawPath, here.RawQuery = c.base.Path+rest, "", to.RawQuery
 	return here.String(), nil
 }
 
