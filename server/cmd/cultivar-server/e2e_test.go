@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	}
 	serverBinary, trainerBinary = filepath.Join(dir, "cultivar-server"), filepath.Join(dir, "cultivar-trainer")
 	for out, source := range map[string]string{serverBinary: ".", trainerBinary: "./testdata/trainer"} {
-		args := append([]string{"build", "-o", out}, append(buildFlags(), source)...)
+		args := append([]string{"build", "-tags", "failpoints", "-o", out}, append(buildFlags(), source)...)
 		if b, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build %s: %v\n%s", source, err, b)
 			os.Exit(1)

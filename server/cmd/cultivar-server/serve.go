@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,15 +18,12 @@ import (
 	"github.com/cultivar-ml/cultivar/server/internal/auth"
 	"github.com/cultivar-ml/cultivar/server/internal/config"
 	"github.com/cultivar-ml/cultivar/server/internal/files"
-	"github.com/cultivar-ml/cultivar/server/internal/httpapi"
-	"github.com/cultivar-ml/cultivar/server/internal/ingest"
-	"github.com/cultivar-ml/cultivar/server/internal/runner/local"
 	"github.com/cultivar-ml/cultivar/server/internal/store"
-	"github.com/cultivar-ml/cultivar/server/internal/tasks"
-	"github.com/cultivar-ml/cultivar/shared/runspec"
+	"github.com/cultivar-ml/cultivar/shared/version"
 )
 
 const (
+	databaseFile = "cultivar.db" // in the data folder
 	// headerTimeout ends connections that never say what they want.
 	headerTimeout = 10 * time.Second
 	// shutdownPatience is how long requests may take to end after the server was told to.
@@ -45,7 +41,10 @@ func serve(ctx context.Context, c config.Config, executable string) (err error) 
 	if err != nil {
 		return err
 	}
-	if !free {
+	if !free && c.Shared() {
+		return fmt.Errorf("another server is running on %s: one folder has one server", c.Data)
+	}
+	if !free { // a program that found no server started this one, and another was faster
 		fmt.Fprintf(os.Stderr, "A server is already running on %s; nothing to do.\n", c.Data)
 		return nil
 	}
@@ -53,26 +52,27 @@ func serve(ctx context.Context, c config.Config, executable string) (err error) 
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
 	defer stop()
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	db, err := store.Open(ctx, filepath.Join(c.Data, "cultivar.db"), time.Now)
+	db, err := store.Open(ctx, filepath.Join(c.Data, databaseFile), time.Now)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	callback, err := listenCallback(ctx, filepath.Join(c.Data, "callback.port"), log)
+	callback, callbackURL, err := listenCallback(ctx, c, log)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = callback.Close() }()
-	app, err := build(c, executable, db, "http://"+callback.Addr().String(), log)
+	app, err := build(c, executable, db, callbackURL, log)
 	if err != nil {
 		return err
 	}
-	front, err := listen(ctx, c.Listen)
+	defer app.close()
+	front, err := listen(ctx, c)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = front.Close() }()
-	log.InfoContext(ctx, "serving", "listen", c.Listen, "data", c.Data, "trainer", c.Trainer, "bases", c.Bases)
+	log.InfoContext(ctx, "serving", "version", version.String(), "listen", c.Listen, "data", c.Data, "volume", c.Volume, "runner", c.Runner, "bases", c.Bases)
 	return app.run(ctx, stop, front, callback)
 }
 
@@ -94,51 +94,6 @@ func lockData(dir string) (lock *os.File, free bool, err error) {
 	return nil, false, fmt.Errorf("lock the data folder: %w", err)
 }
 
-// app is the wired server.
-type app struct {
-	config config.Config
-	tasks  *tasks.Service
-	ingest *ingest.Service
-	api    *httpapi.Server
-	log    *slog.Logger
-}
-
-func build(c config.Config, executable string, db *store.Store, callbackURL string, log *slog.Logger) (*app, error) {
-	volume, err := files.OpenVolume(filepath.Join(c.Data, "volume"))
-	if err != nil {
-		return nil, err
-	}
-	runner, err := local.New(local.Options{
-		Dir: filepath.Join(c.Data, "jobs"), Self: []string{executable, "supervise"}, Trainer: c.Trainer,
-		// A prediction is somebody waiting at a screen: it never queues behind a training.
-		Slots: map[runspec.Kind]int{runspec.Train: c.Slots, runspec.Evaluate: 1, runspec.Predict: 1},
-	})
-	if err != nil {
-		return nil, err
-	}
-	a := &app{config: c, log: log}
-	a.ingest = ingest.New(ingest.Options{Store: db, Volume: volume, Now: time.Now})
-	a.tasks = tasks.New(tasks.Options{Store: db, Volume: volume, Runner: runner, Bases: c.Bases, Callback: callbackURL, Log: log, Now: time.Now})
-	who, hosts, err := authenticator(c)
-	if err != nil {
-		return nil, err
-	}
-	a.api, err = httpapi.New(httpapi.Options{Store: db, Ingest: a.ingest, Tasks: a.tasks, Authenticate: who, Hosts: hosts, Log: log, Now: time.Now})
-	return a, err
-}
-
-// authenticator is the kernel's word on a unix socket, and the token file on a loopback port.
-func authenticator(c config.Config) (auth.Authenticator, []string, error) {
-	if strings.HasPrefix(c.Listen, "unix:") {
-		return auth.BySocket(os.Getuid()), nil, nil
-	}
-	token, err := auth.TokenFile(filepath.Join(c.Data, "token"))
-	if err != nil {
-		return nil, nil, err
-	}
-	return auth.ByToken(token, auth.Local(os.Getuid())), []string{"localhost", "127.0.0.1", "::1"}, nil
-}
-
 func (a *app) run(ctx context.Context, stop context.CancelFunc, front, callback net.Listener) error {
 	servers := []*http.Server{
 		{Handler: a.api, ReadHeaderTimeout: headerTimeout, ConnContext: auth.ConnContext, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn)},
@@ -155,6 +110,7 @@ func (a *app) run(ctx context.Context, stop context.CancelFunc, front, callback 
 		})
 	}
 	work.Go(func() { a.tasks.Run(ctx) })
+	work.Go(func() { a.deliver.Run(ctx) })
 	work.Go(func() { a.housekeep(ctx, stop) })
 	<-ctx.Done()
 	a.api.Close()
@@ -179,7 +135,7 @@ func (a *app) run(ctx context.Context, stop context.CancelFunc, front, callback 
 func (a *app) housekeep(ctx context.Context, stop context.CancelFunc) {
 	clean := time.NewTicker(cleanEvery)
 	defer clean.Stop()
-	look := time.NewTicker(idleLook(a.config.IdleExit))
+	look := time.NewTicker(idleLook(time.Duration(a.config.IdleExit)))
 	defer look.Stop()
 	a.clean(ctx)
 	for {
@@ -214,9 +170,12 @@ func (a *app) idle(ctx context.Context) bool {
 		return false
 	}
 	since, quiet := a.api.IdleSince()
-	if !quiet || time.Since(since) < a.config.IdleExit {
+	if !quiet || time.Since(since) < time.Duration(a.config.IdleExit) {
 		return false
 	}
-	none, err := a.tasks.Idle(ctx)
+	if none, err := a.tasks.Idle(ctx); err != nil || !none {
+		return false
+	}
+	none, err := a.deliver.Idle(ctx)
 	return err == nil && none
 }

@@ -1,13 +1,13 @@
-// Package config says where things are and how the server runs: one struct, whose defaults are found from the
-// environment and from where the binary stands. It opens nothing.
+// Package config says where things are and how the server runs: one struct, read from a file, whose defaults are found
+// from the environment and from where the binary stands. It opens nothing but that file.
 package config
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,14 +19,29 @@ import (
 // maxSocketPath is below the 104 bytes that macOS allows a socket's path to have; Linux allows 108.
 const maxSocketPath = 100
 
-// Config is a server's settings.
+// The values of Config.Runner.
+const (
+	RunnerLocal      = "local"
+	RunnerKubernetes = "kubernetes"
+)
+
+// Config is a server's settings. Secrets are in none of them: where one is needed, they name the file it is in.
 type Config struct {
-	Data     string        // folder for everything; default $CULTIVAR_DATA, else the user's data folder
-	Listen   string        // "unix:PATH" or "127.0.0.1:PORT"; default a socket in Data
-	Trainer  string        // path of the trainer's binary; default cultivar-trainer beside this binary
-	Bases    string        // folder of base models; default $CULTIVAR_BASES, else the first that exists
-	IdleExit time.Duration // leave after so long without a request or an active task; 0: never
-	Slots    int           // trainings at once; default 1
+	Data     string   `yaml:"data"`   // folder for the database and all that is the server's own, on a local disk; default $CULTIVAR_DATA, else the user's data folder
+	Volume   string   `yaml:"volume"` // folder that server and trainers share; default "volume" in Data
+	Listen   string   `yaml:"listen"` // "unix:PATH" or "HOST:PORT"; default a socket in Data; an address that others reach needs TLS
+	Hosts    []string `yaml:"hosts"`  // names that the server answers to, without port; empty: any, on a loopback port only this machine's own
+	TLS      TLS      `yaml:"tls"`
+	Trainer  string   `yaml:"trainer"`   // path of the trainer's binary, for the local runner; default cultivar-trainer beside this binary
+	Bases    string   `yaml:"bases"`     // folder of base models; default $CULTIVAR_BASES, else the first that exists; on Kubernetes a folder of the volume
+	IdleExit Duration `yaml:"idle_exit"` // leave after so long without a request or an active task; 0: never
+	Slots    int      `yaml:"slots"`     // trainings at once, with the local runner; default 1
+	Runner   string   `yaml:"runner"`    // "local": processes of this machine; "kubernetes": Jobs of a cluster; default local
+	Callback Callback `yaml:"callback"`
+	ScaleOut ScaleOut `yaml:"scale_out"`
+	Deliver  Deliver  `yaml:"deliver"`
+
+	Kubernetes Kubernetes `yaml:"kubernetes"`
 }
 
 // System is what defaults are made from.
@@ -53,34 +68,72 @@ func ThisSystem() (System, error) {
 	}}, nil
 }
 
-// Resolve fills in defaults, makes paths absolute and refuses settings that would be unsafe.
+// Resolve fills in defaults, makes paths absolute and refuses settings that are unsafe or cannot work.
 func (c Config) Resolve(sys System) (Config, error) {
 	var err error
 	if c.Data, err = c.data(sys); err != nil {
 		return c, err
 	}
-	if c.Listen == "" {
-		c.Listen = "unix:" + SocketPath(c.Data, sys.Getenv("XDG_RUNTIME_DIR"))
-	}
-	if err := checkListen(c.Listen); err != nil {
-		return c, err
-	}
-	if c.Trainer == "" {
-		c.Trainer = filepath.Join(filepath.Dir(sys.Executable), "cultivar-trainer")
-	}
+	c.Runner = cmp.Or(c.Runner, RunnerLocal)
+	c.Slots = cmp.Or(c.Slots, 1)
+	c.Volume = cmp.Or(c.Volume, filepath.Join(c.Data, "volume"))
+	c.Listen = cmp.Or(c.Listen, "unix:"+SocketPath(c.Data, sys.Getenv("XDG_RUNTIME_DIR")))
+	c.Trainer = cmp.Or(c.Trainer, filepath.Join(filepath.Dir(sys.Executable), "cultivar-trainer"))
 	c.Bases = c.bases(sys)
-	if c.Slots == 0 {
-		c.Slots = 1
+	if c.Runner == RunnerKubernetes {
+		c.Kubernetes = c.Kubernetes.resolve(sys)
+		c.Callback.Listen = cmp.Or(c.Callback.Listen, ":8081")
 	}
-	if c.Slots < 1 {
-		return c, fmt.Errorf("--slots is %d, but must be at least 1", c.Slots)
+	if c.ScaleOut.Images > 0 {
+		c.ScaleOut.Parts = cmp.Or(c.ScaleOut.Parts, 4)
 	}
-	for _, p := range []*string{&c.Trainer, &c.Bases} {
+	for _, p := range c.paths() {
+		if *p == "" {
+			continue
+		}
 		if *p, err = filepath.Abs(*p); err != nil {
 			return c, fmt.Errorf("resolve path %q: %w", *p, err)
 		}
 	}
+	if err := c.check(); err != nil {
+		return c, err
+	}
+	if len(c.Hosts) == 0 && !c.Shared() && !strings.HasPrefix(c.Listen, "unix:") {
+		c.Hosts = []string{"localhost", "127.0.0.1", "::1"}
+	}
 	return c, nil
+}
+
+func (k Kubernetes) resolve(sys System) Kubernetes {
+	k.Image = cmp.Or(k.Image, sys.Getenv("CULTIVAR_TRAINER_IMAGE"))
+	k.Instance = cmp.Or(k.Instance, "default")
+	k.PullPolicy = cmp.Or(k.PullPolicy, "IfNotPresent")
+	k.ServiceAccount = cmp.Or(k.ServiceAccount, "cultivar-trainer")
+	k.PullPatience = cmp.Or(k.PullPatience, Duration(5*time.Minute))
+	k.SchedulePatience = cmp.Or(k.SchedulePatience, Duration(30*time.Minute))
+	return k
+}
+
+// paths are the settings that name a file or a folder. Pointers inside are to copies, so that Resolve changes no other
+// Config.
+func (c *Config) paths() []*string {
+	out := []*string{&c.Volume, &c.Trainer, &c.Bases, &c.TLS.Certificate, &c.TLS.Key, &c.Callback.JWKSFile, &c.Kubernetes.Kubeconfig}
+	if c.Deliver.Dropbox != nil {
+		d := *c.Deliver.Dropbox
+		c.Deliver.Dropbox = &d
+		out = append(out, &d.AppSecretFile, &d.RefreshTokenFile)
+	}
+	if c.Deliver.Mail != nil {
+		m := *c.Deliver.Mail
+		c.Deliver.Mail = &m
+		out = append(out, &m.SendGridFile)
+		if m.SMTP != nil {
+			smtp := *m.SMTP
+			m.SMTP = &smtp
+			out = append(out, &smtp.PasswordFile)
+		}
+	}
+	return out
 }
 
 func (c Config) data(sys System) (string, error) {
@@ -122,6 +175,9 @@ func (c Config) bases(sys System) string {
 		return dir
 	}
 	exe := filepath.Dir(sys.Executable)
+	if c.Runner == RunnerKubernetes {
+		return filepath.Join(c.Volume, runspec.BasesDir()) // the only place that pods see
+	}
 	own := filepath.Join(c.Data, runspec.BasesDir())
 	for _, dir := range []string{own, filepath.Join(exe, "..", "share", "cultivar", "bases"), filepath.Join(exe, "..", ".deps", "bases")} {
 		if sys.Exists(dir) {
@@ -140,22 +196,4 @@ func SocketPath(data, runtimeDir string) string {
 	}
 	sum := sha256.Sum256([]byte(data))
 	return filepath.Join(runtimeDir, "cultivar-"+hex.EncodeToString(sum[:8])+".sock")
-}
-
-// checkListen refuses every address that other machines could reach: there, tokens would cross the network in the clear.
-func checkListen(listen string) error {
-	if p, ok := strings.CutPrefix(listen, "unix:"); ok {
-		if !filepath.IsAbs(p) {
-			return fmt.Errorf("--listen %s: a socket's path must be absolute", listen)
-		}
-		return nil
-	}
-	host, _, err := net.SplitHostPort(listen)
-	if err != nil {
-		return fmt.Errorf("--listen %s: give unix:PATH or 127.0.0.1:PORT", listen)
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("--listen %s: other machines could reach that address without encryption; listen on 127.0.0.1 or a unix socket and put a proxy with TLS, or ssh, in front", listen)
-	}
-	return nil
 }

@@ -41,7 +41,7 @@ func run(t store.Task, position int) api.Run {
 	return api.Run{
 		Id: t.ID, Number: t.Number, Name: t.Name, Dataset: t.Dataset, DatasetName: t.DatasetName, Recipe: t.Recipe,
 		State: t.State, Reason: text(t.Reason), QueuePosition: count(position), Attempt: t.Attempt, Progress: t.Progress,
-		Epoch: t.Epoch, ValAccuracy: narrow(t.ValAccuracy), TestAccuracy: narrow(t.TestAccuracy), RetryOf: text(t.RetryOf),
+		Epoch: t.Epoch, ValAccuracy: narrow(t.ValAccuracy), TestAccuracy: narrow(t.TestAccuracy), RetryOf: text(t.RetryOf), Profile: text(t.Profile),
 		Created: t.Created, Started: t.Started, Ended: t.Ended, LastEvent: t.LastEvent,
 	}
 }

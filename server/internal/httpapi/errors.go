@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
+	"time"
 
+	"github.com/cultivar-ml/cultivar/server/internal/auth"
 	"github.com/cultivar-ml/cultivar/server/internal/store"
 	"github.com/cultivar-ml/cultivar/shared/api"
 )
@@ -25,13 +28,19 @@ func requestID(ctx context.Context) string {
 // "internal error" with the request's id.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	e := s.public(r, err)
-	if e.Code == api.CodeUnavailable {
+	status := api.Status(e.Code)
+	var limited *auth.Limited
+	switch {
+	case errors.As(err, &limited):
+		status = http.StatusTooManyRequests
+		w.Header().Set("Retry-After", strconv.Itoa(int(limited.After/time.Second)+1))
+	case e.Code == api.CodeUnavailable:
 		w.Header().Set("Retry-After", "10")
 	}
 	if e.Code == api.CodeUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
-	s.answer(w, api.Status(e.Code), e)
+	s.answer(w, status, e)
 }
 
 func (s *Server) public(r *http.Request, err error) api.Error {

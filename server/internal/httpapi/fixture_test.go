@@ -13,11 +13,13 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,6 +39,10 @@ import (
 
 // fixture is a whole server on a fresh data folder, with a scripted runner in place of processes.
 type fixture struct {
+	scaleOut tasks.ScaleOut
+	proxies  []netip.Prefix
+	refuse   error        // what everybody is told instead of being let in
+	seen     atomic.Value // netip.Addr of the last caller that was asked for its name
 	t        *testing.T
 	dir      string
 	now      *clock
@@ -97,7 +103,7 @@ func newFixture(t *testing.T) *fixture {
 	if err := os.WriteFile(filepath.Join(bases, "bases.json"), []byte(`[{"name":"tiny","title":"Tiny","size":32,"params":1,"macs":1,"feature_dim":1,"source":"x"}]`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.fake = runnertest.NewFake(func(ctx context.Context, job runner.Job, _ <-chan struct{}) runner.Exit {
+	f.fake = runnertest.NewFake(func(ctx context.Context, job runner.Job) runner.Exit {
 		return f.script(openTrainer(ctx, job))
 	}, map[runspec.Kind]int{runspec.Train: 1, runspec.Predict: 1})
 	f.start()
@@ -125,8 +131,8 @@ func (f *fixture) start() {
 		Free: func() (uint64, uint64, error) { return f.free << 30, 1000 << 30, nil }})
 	callback := httptest.NewUnstartedServer(nil)
 	f.tasks = tasks.New(tasks.Options{Store: f.store, Volume: volume, Runner: f.fake, Bases: filepath.Join(f.dir, "bases"),
-		Callback: "http://" + callback.Listener.Addr().String(), Log: log, Now: f.now.now, Tick: 20 * time.Millisecond})
-	s, err := httpapi.New(httpapi.Options{Store: f.store, Ingest: f.ingest, Tasks: f.tasks, Authenticate: byName, Log: log, Now: f.now.now,
+		Callback: "http://" + callback.Listener.Addr().String(), Log: log, Now: f.now.now, Tick: 20 * time.Millisecond, ScaleOut: f.scaleOut})
+	s, err := httpapi.New(httpapi.Options{Store: f.store, Ingest: f.ingest, Tasks: f.tasks, Authenticate: f.authenticate, Proxies: f.proxies, Log: log, Now: f.now.now,
 		Hosts: []string{"127.0.0.1"}, Heartbeat: 30 * time.Millisecond})
 	if err != nil {
 		f.t.Fatal(err)
@@ -154,12 +160,21 @@ func (f *fixture) restart() {
 	f.start()
 }
 
-// byName takes "Bearer NAME" for the user NAME.
-func byName(r *http.Request) (auth.Principal, error) {
-	if name := auth.Bearer(r); name != "" {
-		return auth.Principal{User: name}, nil
+// authenticate takes "Bearer NAME" for the user NAME, who may do everything, and "Bearer NAME+SCOPE" for one who may not.
+func (f *fixture) authenticate(r *http.Request) (auth.Principal, error) {
+	f.seen.Store(auth.Client(r))
+	if f.refuse != nil {
+		return auth.Principal{}, f.refuse
 	}
-	return auth.Principal{}, api.Errorf(api.CodeUnauthorized, "Say who you are.")
+	name, scope, _ := strings.Cut(auth.Bearer(r), "+")
+	switch {
+	case name == "":
+		return auth.Principal{}, api.Errorf(api.CodeUnauthorized, "Say who you are.")
+	case scope == "":
+		return auth.Principal{User: name, Scopes: auth.Everything}, nil
+	}
+	only, err := auth.ParseScopes(scope)
+	return auth.Principal{User: name, Scopes: only}, err
 }
 
 func (f *fixture) do(user, method, path string, body io.Reader, headers ...string) *http.Response {
@@ -343,6 +358,7 @@ func (f *fixture) await(user, run string, want api.State) api.Run {
 	f.t.Helper()
 	var r api.Run
 	eventually(f.t, fmt.Sprintf("the run is %s", want), func() bool {
+		r = api.Run{} // what an answer leaves out must not stay from the one before
 		f.call(user, "GET", "/api/v1/runs/"+run, nil, 200, &r)
 		return r.State == want
 	})

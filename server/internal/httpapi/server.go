@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/cultivar-ml/cultivar/server/internal/auth"
+	"github.com/cultivar-ml/cultivar/server/internal/deliver"
 	"github.com/cultivar-ml/cultivar/server/internal/ingest"
 	"github.com/cultivar-ml/cultivar/server/internal/store"
 	"github.com/cultivar-ml/cultivar/server/internal/tasks"
@@ -30,9 +32,11 @@ const base = "/api/v1"
 type Options struct {
 	Store        *store.Store
 	Ingest       *ingest.Service
+	Deliver      *deliver.Service
 	Tasks        *tasks.Service
 	Authenticate auth.Authenticator
-	Hosts        []string // values of Host that are answered, without port; nil: any (a unix socket cannot be reached by a browser)
+	Hosts        []string       // values of Host that are answered, without port; nil: any (a unix socket cannot be reached by a browser)
+	Proxies      []netip.Prefix // networks of the proxies that terminate TLS, which alone may send requests; nil: there are none
 	Log          *slog.Logger
 	Now          func() time.Time
 	Heartbeat    time.Duration // between comments on a quiet stream (15 s)
@@ -139,10 +143,13 @@ func (s *Server) jsonBody(next http.Handler) http.Handler {
 	})
 }
 
-// authed lets only known callers through.
+// authed lets only known callers through, and those only to what their scopes allow.
 func (s *Server) authed(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		p, err := s.Authenticate(r)
+		if err == nil {
+			err = permit(p, r)
+		}
 		if err != nil {
 			s.fail(w, r, err)
 			return
@@ -162,9 +169,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(withRequestID(r.Context(), id))
 	w.Header().Set("X-Request-Id", id)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	if err := s.foreign(r); err != nil {
-		s.fail(w, r, err)
-		return
+	if !probe(r) {
+		through, err := s.throughProxy(r)
+		if err == nil {
+			err = s.foreign(r)
+		}
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		r = through
 	}
 	s.router.ServeHTTP(w, r)
 }

@@ -24,6 +24,8 @@ type Change struct {
 
 	TokenHash string   // with To starting: begin a new attempt with this credential
 	Outcome   *Outcome // end the current attempt
+
+	Deliveries []Delivery // with a terminal To: what is now due to people
 }
 
 // Outcome is how an attempt ended.
@@ -64,7 +66,29 @@ func (s *Store) Change(ctx context.Context, c Change) error {
 		if err := s.stamp(ctx, tx, c, now); err != nil {
 			return err
 		}
+		for _, d := range c.Deliveries {
+			if err := s.addDelivery(ctx, tx, d); err != nil {
+				return err
+			}
+		}
 		_, err = s.addStateEvent(ctx, tx, c.Task, attempt, runspec.State{State: string(c.To), Reason: c.Reason, Attempt: attempt})
+		return err
+	})
+}
+
+// Say gives a task that is in the state another reason, and appends the event that tells it. It answers ErrConflict when
+// the task is in another state.
+func (s *Store) Say(ctx context.Context, task string, state api.State, reason string) error {
+	return s.tx(ctx, "give a reason", func(tx *sql.Tx) error {
+		var attempt int
+		err := tx.QueryRowContext(ctx, "UPDATE tasks SET reason = $1 WHERE id = $2 AND state = $3 RETURNING attempt", reason, task, state).Scan(&attempt)
+		if errors.Is(err, sql.ErrNoRows) {
+			return ErrConflict
+		}
+		if err != nil {
+			return err
+		}
+		_, err = s.addStateEvent(ctx, tx, task, attempt, runspec.State{State: string(state), Reason: reason, Attempt: attempt})
 		return err
 	})
 }

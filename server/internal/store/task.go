@@ -25,7 +25,9 @@ type Task struct {
 	Classes                   []string
 	Recipe                    runspec.Recipe
 	ModelOf, RetryOf          string
-	Attempt                   int // the newest; 0: none yet
+	Profile                   string     // machine size asked for
+	Notify                    api.Notify // what to do at its end
+	Attempt                   int        // the newest; 0: none yet
 	Crashes, Interruptions    int
 	Stop, Cancel              bool
 	Progress                  *api.Progress
@@ -38,19 +40,19 @@ type Task struct {
 
 const taskColumns = `t.id, t.owner, t.kind, t.state, t.reason, t.number, t.name, t.dataset, t.dataset_name, t.digest, t.classes, t.recipe,
 	t.model_of, t.retry_of, t.attempt, t.crashes, t.interruptions, t.stop, t.cancel, t.phase, t.done, t.total, t.rate, t.eta_seconds,
-	t.epoch, t.val_accuracy, t.test_accuracy, t.created, t.queued, t.started, t.ended, s.last`
+	t.epoch, t.val_accuracy, t.test_accuracy, t.created, t.queued, t.started, t.ended, t.profile, t.notify, s.last`
 
 const taskFrom = " FROM tasks t JOIN streams s ON s.task = t.id "
 
 func scanTask(row scanner) (Task, error) {
 	var t Task
-	var classes, recipe, phase string
+	var classes, recipe, phase, notify string
 	var done, total, created, queued int64
 	var rate, eta, val, test sql.NullFloat64
 	var epoch, started, ended sql.NullInt64
 	err := row.Scan(&t.ID, &t.Owner, &t.Kind, &t.State, &t.Reason, &t.Number, &t.Name, &t.Dataset, &t.DatasetName, &t.Digest, &classes, &recipe,
 		&t.ModelOf, &t.RetryOf, &t.Attempt, &t.Crashes, &t.Interruptions, &t.Stop, &t.Cancel, &phase, &done, &total, &rate, &eta,
-		&epoch, &val, &test, &created, &queued, &started, &ended, &t.LastEvent)
+		&epoch, &val, &test, &created, &queued, &started, &ended, &t.Profile, &notify, &t.LastEvent)
 	if err != nil {
 		return Task{}, translate(err)
 	}
@@ -59,6 +61,9 @@ func scanTask(row scanner) (Task, error) {
 	}
 	if err := json.Unmarshal([]byte(recipe), &t.Recipe); err != nil {
 		return Task{}, fmt.Errorf("recipe of task %s: %w", t.ID, err)
+	}
+	if err := json.Unmarshal([]byte(notify), &t.Notify); err != nil {
+		return Task{}, fmt.Errorf("wishes of task %s: %w", t.ID, err)
 	}
 	if phase != "" {
 		t.Progress = &api.Progress{Phase: phase, Done: int(done), Total: int(total), Rate: narrow(rate), EtaSeconds: narrow(eta)}
@@ -98,6 +103,10 @@ func (s *Store) AddTask(ctx context.Context, t Task) (Task, error) {
 	if err != nil {
 		return Task{}, fmt.Errorf("add task: %w", err)
 	}
+	notify, err := json.Marshal(t.Notify)
+	if err != nil {
+		return Task{}, fmt.Errorf("add task: %w", err)
+	}
 	now := s.now().UTC().Truncate(time.Microsecond)
 	t.State, t.Created, t.Queued = api.StateQueued, now, now
 	err = s.tx(ctx, "add task", func(tx *sql.Tx) error {
@@ -108,10 +117,10 @@ func (s *Store) AddTask(ctx context.Context, t Task) (Task, error) {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO tasks (id, owner, kind, state, reason, number, name, dataset, dataset_name, digest, classes, recipe,
-			model_of, retry_of, attempt, crashes, interruptions, stop, cancel, phase, done, total, created, queued)
-			VALUES ($1, $2, $3, $4, '', $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0, 0, 0, 0, '', 0, 0, $14, $14)`,
+			model_of, retry_of, attempt, crashes, interruptions, stop, cancel, phase, done, total, created, queued, profile, notify)
+			VALUES ($1, $2, $3, $4, '', $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0, 0, 0, 0, '', 0, 0, $14, $14, $15, $16)`,
 			t.ID, t.Owner, t.Kind, t.State, t.Number, t.Name, t.Dataset, t.DatasetName, t.Digest, string(classes), string(recipe),
-			t.ModelOf, t.RetryOf, micros(now))
+			t.ModelOf, t.RetryOf, micros(now), t.Profile, string(notify))
 		if err != nil {
 			return err
 		}
@@ -182,6 +191,13 @@ func (s *Store) Runs(ctx context.Context, user string, p Page) ([]Task, error) {
 // Active lists the tasks of all users that have not ended, oldest in the queue first, for the supervisor.
 func (s *Store) Active(ctx context.Context) ([]Task, error) {
 	return s.tasks(ctx, "list active tasks", "SELECT "+taskColumns+taskFrom+"WHERE t.ended IS NULL ORDER BY t.queued, t.id")
+}
+
+// Ended lists a user's ended trainings and features tasks on the images of a digest, newest first, at most 200, for the
+// supervisor.
+func (s *Store) Ended(ctx context.Context, user, digest string) ([]Task, error) {
+	return s.tasks(ctx, "list ended tasks", "SELECT "+taskColumns+taskFrom+`WHERE t.owner = $1 AND t.digest = $2 AND t.kind IN ($3, $4)
+		AND t.ended IS NOT NULL ORDER BY t.created DESC LIMIT 200`, user, digest, runspec.Train, runspec.Features)
 }
 
 // ActiveTask returns any user's task, for the supervisor.

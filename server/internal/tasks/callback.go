@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/cultivar-ml/cultivar/server/internal/auth"
+	"github.com/cultivar-ml/cultivar/server/internal/failpoint"
 	"github.com/cultivar-ml/cultivar/server/internal/store"
 	"github.com/cultivar-ml/cultivar/shared/api"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
@@ -40,8 +40,14 @@ func (s *Service) admit(ctx context.Context, c Caller) error {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	// An unknown attempt answers as a wrong token does: whoever has neither learns nothing.
-	if err != nil || !auth.Matches(c.Token, a.TokenHash) {
+	ok := false
+	if err == nil {
+		if ok, err = s.credentials.Check(ctx, c, a); err != nil {
+			return err
+		}
+	}
+	// An unknown attempt answers as a wrong credential does: whoever has neither learns nothing.
+	if !ok {
 		return api.Errorf(api.CodeUnauthorized, "This is not the credential of attempt %d of task %q.", c.Attempt, c.Task)
 	}
 	if !executorForm.MatchString(c.Executor) {
@@ -99,6 +105,7 @@ func (s *Service) Records(ctx context.Context, c Caller, body io.Reader) (Ack, e
 	if added > 0 {
 		s.broker.wake(c.Task)
 	}
+	failpoint.Hit("task.records")
 	if err := s.seen(ctx, c.Task); err != nil {
 		return Ack{}, err
 	}

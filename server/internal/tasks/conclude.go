@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cultivar-ml/cultivar/server/internal/failpoint"
 	"github.com/cultivar-ml/cultivar/server/internal/runner"
 	"github.com/cultivar-ml/cultivar/server/internal/store"
 	"github.com/cultivar-ml/cultivar/shared/api"
@@ -32,6 +33,9 @@ const (
 
 // conclude takes in what an ended attempt left and changes the task accordingly, in one transaction.
 func (s *Service) conclude(ctx context.Context, t store.Task, status runner.Status) error {
+	if t.Kind == runspec.Features {
+		return s.concludeFeatures(ctx, t, status)
+	}
 	a, err := s.store.Attempt(ctx, t.ID, t.Attempt)
 	if err != nil {
 		return err
@@ -48,6 +52,9 @@ func (s *Service) conclude(ctx context.Context, t store.Task, status runner.Stat
 	if t, err = s.store.ActiveTask(ctx, t.ID); err != nil { // a cancel may have come while the artifacts were read
 		return err
 	}
+	if e.lastWords == "" && e.exit.Cause == "" && e.exit.Detail != "" {
+		e.lastWords = lastWordsText(e.exit.Detail)
+	}
 	v := judge(t, e)
 	if v.to == api.StateSucceeded && t.State == api.StateStarting { // it was done before anybody saw it run
 		if err := s.markRunning(ctx, t); err != nil {
@@ -58,12 +65,14 @@ func (s *Service) conclude(ctx context.Context, t store.Task, status runner.Stat
 	if v.to != api.StateSucceeded {
 		artifacts = nil
 	}
+	failpoint.Hit("task.concluding")
 	err = s.change(ctx, store.Change{Task: t.ID, From: t.State, To: v.to, Reason: v.reason, Outcome: &store.Outcome{
 		Attempt: t.Attempt, Executor: a.Executor, Text: describe(status), Crash: v.crash, Interrupted: v.interrupted, Artifacts: artifacts,
 	}})
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("task.concluded")
 	s.forget(t, a)
 	if t.Kind == runspec.Predict && Terminal(v.to) {
 		s.report(ctx, "remove the images of a prediction", s.volume.Remove(path.Join(runspec.TaskDir(t.Owner, t.ID), inputsFile)))
@@ -77,10 +86,10 @@ func describe(st runner.Status) string {
 	switch {
 	case st.Phase == runner.Lost:
 		return "lost"
-	case st.Exit.StartError != "":
-		return "not started: " + st.Exit.StartError
+	case st.Exit.Cause != "":
+		return strings.TrimSuffix(fmt.Sprintf("%s: %s", st.Exit.Cause, st.Exit.Detail), ": ")
 	case st.Exit.Signal != "":
-		return fmt.Sprintf("signal %s (oom %t, killed %t)", st.Exit.Signal, st.Exit.OOM, st.Exit.Killed)
+		return "signal " + st.Exit.Signal
 	}
 	return fmt.Sprintf("exit code %d", st.Exit.Code)
 }
@@ -192,11 +201,25 @@ func (s *Service) lastWords(t store.Task) string {
 	if last == "" {
 		return ""
 	}
-	return " Its last words: " + safe.Text(last).Cut(lastWords).String()
+	return lastWordsText(last)
+}
+
+func lastWordsText(text string) string {
+	return " Its last words: " + safe.Text(text).Cut(lastWords).String()
 }
 
 // ArtifactPath is where a published file of a user's run lies, with what is known of it.
 func (s *Service) ArtifactPath(ctx context.Context, user, run, name string) (string, runspec.Artifact, error) {
+	rel, a, err := s.artifact(ctx, user, run, name)
+	if err != nil {
+		return "", runspec.Artifact{}, err
+	}
+	p, err := s.volume.Path(rel)
+	return p, a, err
+}
+
+// artifact is the name on the volume of a published file, with what is known of it.
+func (s *Service) artifact(ctx context.Context, user, run, name string) (string, runspec.Artifact, error) {
 	t, err := s.store.Run(ctx, user, run)
 	if err != nil {
 		return "", runspec.Artifact{}, err
@@ -207,8 +230,7 @@ func (s *Service) ArtifactPath(ctx context.Context, user, run, name string) (str
 	}
 	for _, a := range all {
 		if a.Name == name {
-			p, err := s.volume.Path(path.Join(attemptDir(t, a.Attempt), a.Executor, runspec.ArtifactsDir, a.Name))
-			return p, a.Artifact, err
+			return path.Join(attemptDir(t, a.Attempt), a.Executor, runspec.ArtifactsDir, a.Name), a.Artifact, nil
 		}
 	}
 	return "", runspec.Artifact{}, api.Errorf(api.CodeNotFound, "Run #%d has no file %q.", t.Number, name)

@@ -9,10 +9,8 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strconv"
-	"strings"
 
-	"github.com/cultivar-ml/cultivar/server/internal/auth"
+	"github.com/cultivar-ml/cultivar/server/internal/failpoint"
 	"github.com/cultivar-ml/cultivar/server/internal/files"
 	"github.com/cultivar-ml/cultivar/server/internal/runner"
 	"github.com/cultivar-ml/cultivar/server/internal/store"
@@ -36,13 +34,14 @@ func (s *Service) start(ctx context.Context, t store.Task) error {
 	if err != nil {
 		return err
 	}
-	spec, err := s.spec(ctx, t)
+	spec, mounts, err := s.spec(ctx, t)
 	if err != nil {
 		return err
 	}
-	if err := s.credential(ctx, t, a); err != nil {
+	if spec.Callback.TokenFile, err = s.credentials.Issue(ctx, t, a); err != nil {
 		return err
 	}
+	failpoint.Hit("task.credential")
 	if t.Stop {
 		if err := s.raiseStop(t); err != nil {
 			return err
@@ -60,7 +59,12 @@ func (s *Service) start(ctx context.Context, t store.Task) error {
 	if err != nil {
 		return err
 	}
-	return s.runner.Start(ctx, runner.Job{Name: jobName(t), Kind: t.Kind, Spec: specPath, Dir: spec.Paths.Attempt})
+	err = s.runner.Start(ctx, runner.Job{
+		Name: jobName(t), Kind: t.Kind, Owner: t.Owner, Task: t.ID, Attempt: t.Attempt,
+		Spec: specPath, Dir: spec.Paths.Attempt, Mounts: mounts, Profile: t.Profile, Parts: spec.Parts,
+	})
+	failpoint.Hit("task.launched")
+	return err
 }
 
 // abandon ends an attempt that could not be started, unless it runs after all.
@@ -81,73 +85,53 @@ func (s *Service) abandon(ctx context.Context, t store.Task, why error) error {
 	})
 }
 
-// credential makes sure that the attempt's token lies in its file and is the one the row knows.
-func (s *Service) credential(ctx context.Context, t store.Task, a store.Attempt) error {
-	file, err := s.volume.Path(tokenName(t))
-	if err != nil {
-		return err
-	}
-	if b, err := os.ReadFile(file); err == nil && auth.Matches(strings.TrimSpace(string(b)), a.TokenHash) {
-		return nil
-	}
-	token := auth.NewToken()
-	if err := s.store.RenewToken(ctx, t.ID, t.Attempt, auth.Hash(token)); err != nil {
-		return err
-	}
-	return s.volume.WriteBytes(tokenName(t), files.FileMode, []byte(token))
-}
-
-func tokenName(t store.Task) string {
-	return path.Join(runspec.TaskDir(t.Owner, t.ID), "token-"+strconv.Itoa(t.Attempt))
-}
-
 func (s *Service) raiseStop(t store.Task) error {
 	return s.volume.WriteBytes(path.Join(runspec.TaskDir(t.Owner, t.ID), runspec.StopFile), files.FileMode, nil)
 }
 
-// spec makes the folders of an attempt and says where everything is. An *api.Error means that it can never be started.
-func (s *Service) spec(ctx context.Context, t store.Task) (runspec.Spec, error) {
+// spec makes the folders of an attempt and says where everything is, and which of it the trainer may see. An *api.Error
+// means that it can never be started.
+func (s *Service) spec(ctx context.Context, t store.Task) (runspec.Spec, []runner.Mount, error) {
 	spec := runspec.Spec{
 		Version: runspec.Version, Kind: t.Kind, Task: t.ID, Attempt: t.Attempt, Recipe: t.Recipe,
 		Dataset: runspec.Dataset{Digest: t.Digest, Classes: t.Classes, Exclude: []string{}, Relabel: []runspec.Edit{}},
 	}
 	spec.Paths.Bases = s.bases
-	task := runspec.TaskDir(t.Owner, t.ID)
+	task, dataset := runspec.TaskDir(t.Owner, t.ID), runspec.DatasetDir(t.Owner, t.Digest)
+	mounts := []runner.Mount{
+		{Name: runspec.PacksDir(t.Owner)},
+		{Name: dataset},
+		{Name: runspec.FeaturesDir(t.Owner), Write: true},
+		{Name: task, Write: true},
+	}
+	for _, m := range mounts {
+		if _, err := s.volume.MkdirAll(m.Name); err != nil {
+			return runspec.Spec{}, nil, err
+		}
+	}
 	for _, f := range []struct {
 		path *string
 		name string
-		dir  bool
 	}{
-		{&spec.Paths.Packs, runspec.PacksDir(t.Owner), true},
-		{&spec.Paths.Features, runspec.FeaturesDir(t.Owner), true},
-		{&spec.Paths.Attempt, attemptDir(t, t.Attempt), true},
-		{&spec.Paths.Stop, path.Join(task, runspec.StopFile), false},
-		{&spec.Dataset.Manifest, path.Join(runspec.DatasetDir(t.Owner, t.Digest), runspec.ManifestFile), false},
-		{&spec.Callback.TokenFile, tokenName(t), false},
+		{&spec.Paths.Packs, runspec.PacksDir(t.Owner)},
+		{&spec.Paths.Features, runspec.FeaturesDir(t.Owner)},
+		{&spec.Paths.Stop, path.Join(task, runspec.StopFile)},
+		{&spec.Dataset.Manifest, path.Join(dataset, runspec.ManifestFile)},
 	} {
 		var err error
-		if f.dir {
-			*f.path, err = s.volume.MkdirAll(f.name)
-		} else {
-			*f.path, err = s.volume.Path(f.name)
+		if *f.path, err = s.volume.Path(f.name); err != nil {
+			return runspec.Spec{}, nil, err
 		}
-		if err != nil {
-			return runspec.Spec{}, err
-		}
+	}
+	var err error
+	if spec.Paths.Attempt, err = s.volume.MkdirAll(attemptDir(t, t.Attempt)); err != nil {
+		return runspec.Spec{}, nil, err
 	}
 	if s.callback != "" {
 		spec.Callback.URL = fmt.Sprintf("%s/internal/v1/attempts/%s/%d", s.callback, t.ID, t.Attempt)
 	}
-	var err error
-	if t.Kind == runspec.Train {
-		spec.Paths.Previous, err = s.previous(ctx, t)
-		return spec, err
-	}
-	if spec.Inputs, err = s.volume.Path(path.Join(task, inputsFile)); err != nil {
-		return runspec.Spec{}, err
-	}
-	spec.Model, err = s.model(ctx, t.Owner, t.ModelOf)
-	return spec, err
+	mounts, err = s.complete(ctx, t, &spec, mounts)
+	return spec, mounts, err
 }
 
 // previous is the folder of the last executor that left a checkpoint; empty when there is none.

@@ -68,7 +68,7 @@ func (s *Service) checkInputs(name string) error {
 	return err
 }
 
-// model is the path of a run's Keras model, which predictions are made with.
+// model is the name on the volume of a run's Keras model, which predictions are made with.
 func (s *Service) model(ctx context.Context, user, run string) (string, error) {
 	all, err := s.store.Artifacts(ctx, user, run)
 	if err != nil {
@@ -76,8 +76,8 @@ func (s *Service) model(ctx context.Context, user, run string) (string, error) {
 	}
 	for _, a := range all {
 		if a.Format == "h5" || path.Ext(a.Name) == ".h5" {
-			file, _, err := s.ArtifactPath(ctx, user, run, a.Name)
-			return file, err
+			name, _, err := s.artifact(ctx, user, run, a.Name)
+			return name, err
 		}
 	}
 	return "", api.Errorf(api.CodeConflict, "The run made no h5 file, and that is what predictions need. Train again with h5 among the exports.")

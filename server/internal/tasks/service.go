@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cultivar-ml/cultivar/server/internal/auth"
+	"github.com/cultivar-ml/cultivar/server/internal/failpoint"
 	"github.com/cultivar-ml/cultivar/server/internal/files"
 	"github.com/cultivar-ml/cultivar/server/internal/runner"
 	"github.com/cultivar-ml/cultivar/server/internal/store"
@@ -23,14 +24,21 @@ import (
 
 // Options are what a Service works with.
 type Options struct {
-	Store    *store.Store
-	Volume   *files.Volume
-	Runner   runner.Runner
-	Bases    string // absolute path of the folder with bases.json; need not exist
-	Callback string // URL of the callback listener, such as http://127.0.0.1:4711; empty: trainers only write their spool
-	Log      *slog.Logger
-	Now      func() time.Time
-	Tick     time.Duration // between two looks at everything; 0: one second
+	Store  *store.Store
+	Volume *files.Volume
+	Runner runner.Runner
+	// Credentials of executors; nil: FileCredentials.
+	Credentials Credentials
+	// Deliveries are what is due to people when a task ends so; nil: nothing ever.
+	Deliveries func(t store.Task, to api.State, artifacts []runspec.Artifact) []store.Delivery
+	ScaleOut   ScaleOut
+	// Abilities are what people may ask of this server.
+	Abilities api.Abilities
+	Bases     string // absolute path of the folder with bases.json; need not exist
+	Callback  string // URL of the callback listener, such as http://127.0.0.1:4711; empty: trainers only write their spool
+	Log       *slog.Logger
+	Now       func() time.Time
+	Tick      time.Duration // between two looks at everything; 0: one second
 }
 
 // Service is the tasks of one server. Its methods may be called from any goroutine; Run, once.
@@ -41,8 +49,13 @@ type Service struct {
 	bases    string
 	callback string
 	log      *slog.Logger
-	now      func() time.Time
-	tick     time.Duration
+
+	credentials Credentials
+	deliveries  func(store.Task, api.State, []runspec.Artifact) []store.Delivery
+	abilities   api.Abilities
+	scaleOut    ScaleOut
+	now         func() time.Time
+	tick        time.Duration
 
 	broker broker
 	poke   chan struct{}
@@ -57,7 +70,14 @@ func New(o Options) *Service {
 	if o.Tick == 0 {
 		o.Tick = time.Second
 	}
+	if o.Credentials == nil {
+		o.Credentials = FileCredentials{Store: o.Store, Volume: o.Volume}
+	}
+	if o.Deliveries == nil {
+		o.Deliveries = func(store.Task, api.State, []runspec.Artifact) []store.Delivery { return nil }
+	}
 	return &Service{
+		credentials: o.Credentials, deliveries: o.Deliveries, abilities: o.Abilities, scaleOut: o.ScaleOut,
 		store: o.Store, volume: o.Volume, runner: o.Runner, bases: o.Bases, callback: o.Callback,
 		log: o.Log, now: o.Now, tick: o.Tick,
 		poke: make(chan struct{}, 1), spools: map[string]int64{}, heard: map[string]time.Time{},
@@ -76,6 +96,9 @@ func (s *Service) CreateRun(ctx context.Context, user string, c api.RunCreate) (
 	if err := s.checkBase(recipe.Base); err != nil {
 		return store.Task{}, err
 	}
+	if err := s.checkWishes(c); err != nil {
+		return store.Task{}, err
+	}
 	d, err := s.store.Dataset(ctx, user, c.Dataset)
 	if errors.Is(err, store.ErrNotFound) {
 		return store.Task{}, api.Errorf(api.CodeNotFound, "There is no dataset %q.", c.Dataset)
@@ -92,6 +115,12 @@ func (s *Service) CreateRun(ctx context.Context, user string, c api.RunCreate) (
 	t := store.Task{
 		ID: auth.NewID(), Owner: user, Kind: runspec.Train, Name: d.Name,
 		Dataset: d.ID, DatasetName: d.Name, Digest: d.Digest, Recipe: recipe,
+	}
+	if c.Profile != nil {
+		t.Profile = *c.Profile
+	}
+	if c.Notify != nil {
+		t.Notify = *c.Notify
 	}
 	if c.Name != nil && strings.TrimSpace(*c.Name) != "" {
 		t.Name = strings.TrimSpace(*c.Name)
@@ -113,6 +142,7 @@ func (s *Service) add(ctx context.Context, t store.Task) (store.Task, error) {
 	if err != nil {
 		return store.Task{}, err
 	}
+	failpoint.Hit("task.added")
 	s.Poke()
 	return t, nil
 }
@@ -170,7 +200,7 @@ func (s *Service) Retry(ctx context.Context, user, id string) (store.Task, error
 	}
 	return s.add(ctx, store.Task{
 		ID: auth.NewID(), Owner: user, Kind: runspec.Train, Name: t.Name, Dataset: t.Dataset, DatasetName: t.DatasetName,
-		Digest: t.Digest, Classes: t.Classes, Recipe: t.Recipe, RetryOf: t.ID,
+		Digest: t.Digest, Classes: t.Classes, Recipe: t.Recipe, RetryOf: t.ID, Profile: t.Profile, Notify: t.Notify,
 	})
 }
 
@@ -287,7 +317,17 @@ func (s *Service) change(ctx context.Context, c store.Change) error {
 	if !Allowed(c.From, c.To) {
 		return fmt.Errorf("change task %s: %s does not follow %s", c.Task, c.To, c.From)
 	}
-	c.Terminal = Terminal(c.To)
+	if c.Terminal = Terminal(c.To); c.Terminal {
+		t, err := s.store.ActiveTask(ctx, c.Task)
+		if err != nil {
+			return err
+		}
+		var artifacts []runspec.Artifact
+		if c.Outcome != nil {
+			artifacts = c.Outcome.Artifacts
+		}
+		c.Deliveries = s.deliveries(t, c.To, artifacts)
+	}
 	if err := s.store.Change(ctx, c); err != nil {
 		return err
 	}

@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/cultivar-ml/cultivar/server/internal/auth"
+	"github.com/cultivar-ml/cultivar/server/internal/failpoint"
 	"github.com/cultivar-ml/cultivar/server/internal/runner"
 	"github.com/cultivar-ml/cultivar/server/internal/store"
 	"github.com/cultivar-ml/cultivar/shared/api"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
+	"github.com/cultivar-ml/cultivar/shared/safe"
 )
 
 // silence is how long an executor may not call before its spool is read instead.
@@ -68,7 +70,7 @@ func (s *Service) Reconcile(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("task %s: %w", t.ID, err))
 		}
 	}
-	for _, kind := range []runspec.Kind{runspec.Train, runspec.Evaluate, runspec.Predict} {
+	for _, kind := range []runspec.Kind{runspec.Features, runspec.Train, runspec.Evaluate, runspec.Predict} {
 		waiting := func(t store.Task) bool {
 			return t.Kind == kind && (t.State == api.StateQueued || t.State == api.StateInterrupted)
 		}
@@ -95,7 +97,10 @@ func (s *Service) schedule(ctx context.Context, kind runspec.Kind) error {
 		if len(queue) == 0 || slots > 0 && taken(active, kind) >= slots {
 			return nil
 		}
-		t := queue[0]
+		t, ready, err := s.first(ctx, queue, active)
+		if err != nil || !ready {
+			return err
+		}
 		if t.Cancel {
 			err = s.change(ctx, store.Change{Task: t.ID, From: t.State, To: api.StateCancelled, Reason: cancelled})
 		} else {
@@ -107,6 +112,24 @@ func (s *Service) schedule(ctx context.Context, kind runspec.Kind) error {
 	}
 }
 
+// first is the first task of a queue that may begin. Those before it wait for something of their own, and hold up nobody.
+func (s *Service) first(ctx context.Context, queue, active []store.Task) (t store.Task, ready bool, err error) {
+	for _, t := range queue {
+		if t.Kind == runspec.Features {
+			run, err := s.store.ActiveTask(ctx, t.ModelOf)
+			t.Cancel = err == nil && Terminal(run.State)
+			return t, true, err
+		}
+		if t.Kind != runspec.Train {
+			return t, true, nil
+		}
+		if ready, err := s.divide(ctx, t, active); ready || err != nil {
+			return t, ready, err
+		}
+	}
+	return store.Task{}, false, nil
+}
+
 // begin gives a queued task a slot: first the row, then the process.
 func (s *Service) begin(ctx context.Context, t store.Task) error {
 	token := auth.NewToken()
@@ -114,6 +137,7 @@ func (s *Service) begin(ctx context.Context, t store.Task) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("task.begun")
 	if t, err = s.store.ActiveTask(ctx, t.ID); err != nil {
 		return err
 	}
@@ -136,6 +160,11 @@ func (s *Service) step(ctx context.Context, t store.Task) error {
 	if err != nil && !unknown {
 		return err
 	}
+	if t.Kind == runspec.Features {
+		if t, err = s.followRun(ctx, t, status); err != nil {
+			return err
+		}
+	}
 	switch {
 	case (unknown || status.Phase == runner.Pending) && t.Cancel && t.State == api.StateStarting:
 		return s.change(ctx, store.Change{
@@ -146,6 +175,8 @@ func (s *Service) step(ctx context.Context, t store.Task) error {
 		return s.launch(ctx, t)
 	case unknown || status.Phase == runner.Pending:
 		return s.conclude(ctx, t, runner.Status{Phase: runner.Lost})
+	case status.Phase == runner.Waiting:
+		return s.await(ctx, t, status)
 	case status.Phase == runner.Running:
 		return s.attend(ctx, t)
 	}
@@ -174,6 +205,41 @@ func pause(n int) time.Duration {
 		return 0
 	}
 	return min(time.Second<<min(n-2, 6), time.Minute)
+}
+
+// await looks after an attempt that was accepted but does not execute yet.
+func (s *Service) await(ctx context.Context, t store.Task, status runner.Status) error {
+	why := safe.Text(status.Why).Cut(lastWords).String()
+	switch {
+	case t.Cancel:
+		return s.runner.Kill(ctx, jobName(t))
+	case status.Stuck:
+		err := s.change(ctx, store.Change{
+			Task: t.ID, From: t.State, To: api.StateFailed,
+			Reason:  fmt.Sprintf("No machine began the training in time: %s. Whoever runs the server can see why with: cultivar-server doctor", why),
+			Outcome: &store.Outcome{Attempt: t.Attempt, Text: "stuck: " + status.Why},
+		})
+		if err != nil {
+			return err
+		}
+		return s.runner.Kill(ctx, jobName(t)) // cut off here, the next sweep does it
+	case why == "" || t.State != api.StateStarting:
+		return nil
+	}
+	reason := waitingFor(status.Why)
+	if reason == t.Reason {
+		return nil
+	}
+	if err := s.store.Say(ctx, t.ID, t.State, reason); err != nil {
+		return err
+	}
+	s.broker.wake(t.ID)
+	return nil
+}
+
+// waitingFor is the reason of what waits, in a sentence.
+func waitingFor(why string) string {
+	return "Waiting for a machine: " + safe.Text(why).Cut(lastWords).String()
 }
 
 // attend looks after an attempt that is under way.
@@ -211,6 +277,7 @@ func (s *Service) markRunning(ctx context.Context, t store.Task) error {
 	if errors.Is(err, store.ErrConflict) {
 		return nil // the executor registered at the same moment
 	}
+	failpoint.Hit("task.running")
 	return err
 }
 
@@ -237,7 +304,7 @@ func (s *Service) sweepJobs(ctx context.Context) error {
 			continue
 		}
 		status, err := s.runner.Status(ctx, name)
-		if err == nil && status.Phase == runner.Running {
+		if err == nil && (status.Phase == runner.Running || status.Phase == runner.Waiting) {
 			errs = append(errs, s.runner.Kill(ctx, name)) // removed at the next sweep
 			continue
 		}

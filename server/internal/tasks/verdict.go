@@ -7,6 +7,7 @@ import (
 	"github.com/cultivar-ml/cultivar/server/internal/store"
 	"github.com/cultivar-ml/cultivar/shared/api"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
+	"github.com/cultivar-ml/cultivar/shared/safe"
 )
 
 // How often a task is tried again: a disruption comes from outside and says nothing about the task; a crash comes from
@@ -47,17 +48,15 @@ func judge(t store.Task, e ending) verdict {
 		return success(t, *e.result)
 	case e.phase == runner.Lost:
 		return interruption(t, "The trainer vanished without a word, as happens when the machine restarts.")
-	case e.exit.StartError != "":
-		return verdict{to: api.StateFailed, reason: fmt.Sprintf("The trainer could not be started: %s. Is cultivar-trainer installed next to the server?", e.exit.StartError)}
+	case e.exit.Cause != "":
+		return judgeCause(t, e)
 	case e.exit.Code == runspec.ExitInterrupted:
 		return interruption(t, "The trainer was told to end and wrote a checkpoint.")
 	case e.exit.Code == runspec.ExitCancelled:
 		return verdict{to: api.StateCancelled, reason: cancelled}
 	case runspec.Final(e.exit.Code):
 		return verdict{to: api.StateFailed, reason: finalReason(e)}
-	case e.exit.OOM:
-		return crash(t, "The machine ran out of memory and ended the trainer. A smaller batch size or image size needs less.")
-	case e.exit.Killed, e.exit.Signal == "terminated", e.exit.Signal == "interrupt", e.exit.Signal == "hangup":
+	case e.exit.Signal == "terminated", e.exit.Signal == "interrupt", e.exit.Signal == "hangup":
 		return interruption(t, fmt.Sprintf("The trainer was ended from outside (%s).", e.exit.Signal))
 	case e.exit.Signal != "":
 		return crash(t, fmt.Sprintf("The trainer was ended by the system (%s).%s", e.exit.Signal, e.lastWords))
@@ -65,6 +64,34 @@ func judge(t store.Task, e ending) verdict {
 		return crash(t, fmt.Sprintf("The trainer ended without a valid result: %v.%s", e.resultErr, e.lastWords))
 	}
 	return crash(t, fmt.Sprintf("The trainer stopped unexpectedly (exit code %d).%s", e.exit.Code, e.lastWords))
+}
+
+// judgeCause decides on an end that came from outside the trainer. A trainer that was told to leave and wrote its
+// checkpoint has the exit code that says so; whatever it says, the cause tells more.
+func judgeCause(t store.Task, e ending) verdict {
+	detail := ""
+	if e.exit.Detail != "" {
+		detail = " (" + safe.Text(e.exit.Detail).Cut(lastWords).String() + ")"
+	}
+	switch e.exit.Cause {
+	case runner.CauseNotStarted:
+		return verdict{to: api.StateFailed, reason: fmt.Sprintf("The trainer could not be started%s. Whoever runs the server can see why with: cultivar-server doctor", detail)}
+	case runner.CauseOutOfMemory:
+		return crash(t, fmt.Sprintf("The trainer needed more memory than it may use and was ended%s. A smaller batch size or image size needs less.", detail))
+	case runner.CauseOutOfDisk:
+		return crash(t, fmt.Sprintf("The trainer wrote more to disk than it may and was ended%s.", detail))
+	case runner.CauseDeadline:
+		return verdict{to: api.StateFailed, reason: fmt.Sprintf("The training took longer than this server allows and was ended%s. A smaller preset or fewer photos take less.", detail)}
+	case runner.CauseEvicted:
+		return interruption(t, fmt.Sprintf("The trainer had to leave its machine%s.", detail))
+	case runner.CausePreempted:
+		return interruption(t, fmt.Sprintf("The trainer had to make room for something more important%s.", detail))
+	case runner.CauseNodeLost:
+		return interruption(t, fmt.Sprintf("The trainer's machine went away%s.", detail))
+	case runner.CauseDeleted, runner.CauseKilled:
+		return interruption(t, fmt.Sprintf("The trainer was ended from outside%s.", detail))
+	}
+	return crash(t, fmt.Sprintf("The trainer was ended: %s%s.", e.exit.Cause, detail))
 }
 
 func success(t store.Task, r runspec.Result) verdict {

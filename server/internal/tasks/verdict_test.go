@@ -35,14 +35,14 @@ func TestJudge(t *testing.T) {
 		{"interrupted", store.Task{}, ending{phase: runner.Exited, exit: exit(runspec.ExitInterrupted)}, api.StateInterrupted, "checkpoint", false, true},
 		{"second crash", store.Task{Crashes: 1}, ending{phase: runner.Exited, exit: exit(1)}, api.StateInterrupted, "tried again", true, false},
 		{"third crash", store.Task{Crashes: 2}, ending{phase: runner.Exited, exit: exit(1), lastWords: " Its last words: boom"}, api.StateFailed, "boom", true, false},
-		{"out of memory", store.Task{}, ending{phase: runner.Exited, exit: runner.Exit{Code: -1, Signal: "killed", OOM: true}}, api.StateInterrupted, "memory", true, false},
+		{"out of memory", store.Task{}, ending{phase: runner.Exited, exit: runner.Exit{Code: -1, Signal: "killed", Cause: runner.CauseOutOfMemory}}, api.StateInterrupted, "memory", true, false},
 		{"segmentation fault", store.Task{}, ending{phase: runner.Exited, exit: runner.Exit{Code: -1, Signal: "segmentation fault"}}, api.StateInterrupted, "segmentation fault", true, false},
 		{"machine shuts down", store.Task{}, ending{phase: runner.Exited, exit: runner.Exit{Code: -1, Signal: "terminated"}}, api.StateInterrupted, "outside", false, true},
-		{"killed, not by wish", store.Task{}, ending{phase: runner.Exited, exit: runner.Exit{Code: -1, Signal: "killed", Killed: true}}, api.StateInterrupted, "outside", false, true},
-		{"cancelled", store.Task{Cancel: true}, ending{phase: runner.Exited, exit: runner.Exit{Code: -1, Signal: "killed", Killed: true}}, api.StateCancelled, "request", false, false},
+		{"killed, not by wish", store.Task{}, ending{phase: runner.Exited, exit: runner.Exit{Code: -1, Signal: "killed", Cause: runner.CauseKilled}}, api.StateInterrupted, "outside", false, true},
+		{"cancelled", store.Task{Cancel: true}, ending{phase: runner.Exited, exit: runner.Exit{Code: -1, Signal: "killed", Cause: runner.CauseKilled}}, api.StateCancelled, "request", false, false},
 		{"cancelled too late", store.Task{Cancel: true}, ending{phase: runner.Exited, result: good}, api.StateCancelled, "request", false, false},
 		{"cancelled by the trainer", store.Task{}, ending{phase: runner.Exited, exit: exit(runspec.ExitCancelled)}, api.StateCancelled, "request", false, false},
-		{"no trainer", store.Task{}, ending{phase: runner.Exited, exit: runner.Exit{Code: -1, StartError: "no such file"}}, api.StateFailed, "no such file", false, false},
+		{"no trainer", store.Task{}, ending{phase: runner.Exited, exit: runner.Exit{Code: -1, Cause: runner.CauseNotStarted, Detail: "no such file"}}, api.StateFailed, "no such file", false, false},
 		{"the trainer's own sentence", store.Task{}, ending{phase: runner.Exited, exit: exit(runspec.ExitTooFew), result: &runspec.Result{State: "failed", Reason: "Class b has 1 image."}}, api.StateFailed, "Class b", false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -187,15 +187,10 @@ func (r *Runner) Status(_ context.Context, name string) (runner.Status, error) {
 	default:
 		out.Phase = runner.Lost
 		if _, err := os.Stat(filepath.Join(dir, killedFile)); err == nil {
-			out.Phase, out.Exit = runner.Exited, runner.Exit{Code: -1, Signal: "killed", Killed: true}
+			out.Phase, out.Exit = runner.Exited, runner.Exit{Code: -1, Signal: "killed", Cause: runner.CauseKilled}
 		}
 	}
 	return out, nil
-}
-
-// Interrupt implements runner.Runner.
-func (r *Runner) Interrupt(_ context.Context, name string) error {
-	return r.signal(name, func(p process) error { return p.signal(unix.SIGTERM) })
 }
 
 // Kill implements runner.Runner.

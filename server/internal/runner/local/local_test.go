@@ -40,7 +40,7 @@ case "$(cat "$3")" in
 succeed) exit 0 ;;
 noimage) exit 11 ;;
 env) env > "$3.env"; exit 0 ;;
-obey) trap 'exit 30' TERM; touch "$3.ready"; while :; do sleep 0.02; done ;;
+interrupted) exit 30 ;;
 deaf) trap '' TERM; touch "$3.ready"; while :; do sleep 0.02; done ;;
 esac
 `
@@ -121,7 +121,7 @@ func TestContract(t *testing.T) {
 			Open: func() runner.Runner { return readyRunner{f.open(t), t, ready} },
 			Job: func(name string, b runnertest.Behaviour) runner.Job {
 				j := f.job(t, name, string(b))
-				if b == runnertest.Obey || b == runnertest.Deaf {
+				if b == runnertest.Deaf {
 					ready[name] = j.Spec + ".ready"
 				}
 				return j
@@ -209,7 +209,7 @@ func TestMissingTrainerIsToldAsSuch(t *testing.T) {
 	}
 	eventually(t, "it ended", exists(filepath.Join(f.opts.Dir, j.Name, "exit.json")))
 	st, err := r.Status(t.Context(), j.Name)
-	if err != nil || st.Phase != runner.Exited || !strings.Contains(st.Exit.StartError, "no such file") {
+	if err != nil || st.Phase != runner.Exited || st.Exit.Cause != runner.CauseNotStarted || !strings.Contains(st.Exit.Detail, "no such file") {
 		t.Errorf("status: %+v, %v", st, err)
 	}
 }

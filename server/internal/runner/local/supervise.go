@@ -87,7 +87,7 @@ func run(j job, term <-chan os.Signal) runner.Exit {
 	exit := runner.Exit{Code: -1, Started: time.Now().UTC()}
 	log, err := openLog(j.Log)
 	if err != nil {
-		exit.StartError, exit.Ended = err.Error(), time.Now().UTC()
+		exit.Cause, exit.Detail, exit.Ended = runner.CauseNotStarted, err.Error(), time.Now().UTC()
 		return exit
 	}
 	defer func() { _ = log.Close() }()
@@ -96,7 +96,7 @@ func run(j job, term <-chan os.Signal) runner.Exit {
 	cmd.Dir, cmd.Env, cmd.SysProcAttr = j.Dir, j.Env, childAttr()
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
-		exit.StartError, exit.Ended = err.Error(), time.Now().UTC()
+		exit.Cause, exit.Detail, exit.Ended = runner.CauseNotStarted, err.Error(), time.Now().UTC()
 		return exit
 	}
 	done := make(chan struct{})
@@ -119,11 +119,13 @@ func run(j job, term <-chan os.Signal) runner.Exit {
 		Signal() unix.Signal
 	}); ok && ws.Signaled() {
 		exit.Signal = ws.Signal().String()
-		exit.OOM = ws.Signal() == unix.SIGKILL && oomKills() > before
+		if ws.Signal() == unix.SIGKILL && oomKills() > before {
+			exit.Cause = runner.CauseOutOfMemory
+		}
 	}
 	var other *exec.ExitError
 	if err != nil && !errors.As(err, &other) && exit.Code == 0 {
-		exit.Code, exit.StartError = -1, err.Error()
+		exit.Code, exit.Cause, exit.Detail = -1, runner.CauseNotStarted, err.Error()
 	}
 	return exit
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/cultivar-ml/cultivar/shared/runspec"
 )
 
-// Script plays a trainer's part inside the test's process. ctx ends with Kill; interrupted closes with Interrupt.
-type Script func(ctx context.Context, job runner.Job, interrupted <-chan struct{}) runner.Exit
+// Script plays a trainer's part inside the test's process. ctx ends with Kill.
+type Script func(ctx context.Context, job runner.Job) runner.Exit
 
 // Fake is a runner whose trainers are scripts. It keeps the whole contract except that its jobs end with the process.
 type Fake struct {
@@ -21,15 +21,15 @@ type Fake struct {
 
 	mu   sync.Mutex
 	jobs map[string]*fakeJob
+	held *runner.Status // what new jobs wait with; nil: they run at once
 	done sync.WaitGroup
 }
 
 type fakeJob struct {
-	status      runner.Status
-	kill        context.CancelFunc
-	killed      bool
-	interrupted chan struct{}
-	interrupt   sync.Once
+	status runner.Status
+	job    runner.Job
+	kill   context.CancelFunc
+	killed bool
 }
 
 // NewFake returns a runner that plays script for every job, slots[kind] at once.
@@ -44,16 +44,27 @@ func (f *Fake) Start(_ context.Context, job runner.Job) error {
 	if _, ok := f.jobs[job.Name]; ok {
 		return nil
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	j := &fakeJob{status: runner.Status{Name: job.Name, Phase: runner.Running}, kill: cancel, interrupted: make(chan struct{})}
+	j := &fakeJob{job: job, status: runner.Status{Name: job.Name, Phase: runner.Running}}
 	f.jobs[job.Name] = j
+	if f.held != nil {
+		j.status.Phase, j.status.Why, j.status.Stuck = runner.Waiting, f.held.Why, f.held.Stuck
+		j.kill = func() { delete(f.jobs, job.Name) }
+		return nil
+	}
+	f.play(j)
+	return nil
+}
+
+// play runs the job's script; the lock is held.
+func (f *Fake) play(j *fakeJob) {
+	ctx, cancel := context.WithCancel(context.Background())
+	j.kill = cancel
 	f.done.Go(func() {
-		exit := f.script(ctx, job, j.interrupted)
+		exit := f.script(ctx, j.job)
 		f.mu.Lock()
 		if j.status.Phase == runner.Running {
-			exit.Killed = j.killed
 			if j.killed {
-				exit.Code, exit.Signal = -1, "killed"
+				exit.Code, exit.Signal, exit.Cause = -1, "killed", runner.CauseKilled
 			}
 			exit.Ended = time.Now()
 			j.status.Phase, j.status.Exit = runner.Exited, exit
@@ -62,7 +73,38 @@ func (f *Fake) Start(_ context.Context, job runner.Job) error {
 		cancel()
 		f.notify()
 	})
-	return nil
+}
+
+// Hold makes jobs that are started from now on wait, as in a full cluster.
+func (f *Fake) Hold(why string, stuck bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.held = &runner.Status{Why: why, Stuck: stuck}
+}
+
+// Release lets waiting jobs run.
+func (f *Fake) Release() {
+	f.mu.Lock()
+	f.held = nil
+	for _, j := range f.jobs {
+		if j.status.Phase == runner.Waiting {
+			j.status = runner.Status{Name: j.job.Name, Phase: runner.Running}
+			f.play(j)
+		}
+	}
+	f.mu.Unlock()
+	f.notify()
+}
+
+// Jobs lists the jobs that are not removed.
+func (f *Fake) Jobs() []runner.Job {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []runner.Job
+	for _, j := range f.jobs {
+		out = append(out, j.job)
+	}
+	return out
 }
 
 // Lose makes a running job vanish, as when a machine goes down with it.
@@ -94,21 +136,11 @@ func (f *Fake) Status(_ context.Context, name string) (runner.Status, error) {
 	return j.status, nil
 }
 
-// Interrupt implements runner.Runner.
-func (f *Fake) Interrupt(_ context.Context, name string) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if j, ok := f.jobs[name]; ok {
-		j.interrupt.Do(func() { close(j.interrupted) })
-	}
-	return nil
-}
-
 // Kill implements runner.Runner.
 func (f *Fake) Kill(_ context.Context, name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if j, ok := f.jobs[name]; ok && j.status.Phase == runner.Running {
+	if j, ok := f.jobs[name]; ok && (j.status.Phase == runner.Running || j.status.Phase == runner.Waiting) {
 		j.killed = true
 		j.kill()
 	}
@@ -119,8 +151,8 @@ func (f *Fake) Kill(_ context.Context, name string) error {
 func (f *Fake) Remove(_ context.Context, name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if j, ok := f.jobs[name]; ok && j.status.Phase == runner.Running {
-		return fmt.Errorf("remove job %s: it is running", name)
+	if j, ok := f.jobs[name]; ok && (j.status.Phase == runner.Running || j.status.Phase == runner.Waiting) {
+		return fmt.Errorf("remove job %s: it is %s", name, j.status.Phase)
 	}
 	delete(f.jobs, name)
 	return nil

@@ -11,17 +11,13 @@ import (
 
 func TestFake(t *testing.T) {
 	runnertest.Run(t, func(t *testing.T) runnertest.Harness {
-		fake := runnertest.NewFake(func(ctx context.Context, job runner.Job, interrupted <-chan struct{}) runner.Exit {
+		fake := runnertest.NewFake(func(ctx context.Context, job runner.Job) runner.Exit {
 			switch runnertest.Behaviour(job.Spec) {
 			case runnertest.Succeed:
 				return runner.Exit{}
 			case runnertest.NoImage:
 				return runner.Exit{Code: runspec.ExitNoImages}
-			case runnertest.Obey:
-				select {
-				case <-interrupted:
-				case <-ctx.Done():
-				}
+			case runnertest.Interrupted:
 				return runner.Exit{Code: runspec.ExitInterrupted}
 			}
 			<-ctx.Done()
