@@ -26,7 +26,7 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second ctrl+c ends the program at once
 	terminal := term.IsTerminal(os.Stdin.Fd()) && term.IsTerminal(os.Stdout.Fd())
 	root := cli.New(&cli.Program{
-		Out: os.Stdout, Err: os.Stderr, Now: time.Now, Terminal: terminal,
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Now: time.Now, Terminal: terminal, Secret: asker(),
 		ErrTerminal: term.IsTerminal(os.Stderr.Fd()) && os.Getenv("TERM") != "dumb",
 		Screens: func(ctx context.Context, s cli.Start) error {
 			return app.Run(ctx, app.Options{Connect: s.Connect, Folder: s.Folder, NoColor: s.NoColor, ASCII: s.ASCII, Version: version.String()})
@@ -50,4 +50,36 @@ func execute(ctx context.Context, root *cobra.Command, args []string) error {
 	}
 	root.SilenceUsage, root.SilenceErrors = true, true
 	return root.ExecuteContext(ctx)
+}
+
+// asker asks on the terminal for a word that is not shown; nil without a terminal to ask on.
+func asker() func(context.Context, string) (string, error) {
+	in := os.Stdin.Fd()
+	if !term.IsTerminal(in) || !term.IsTerminal(os.Stderr.Fd()) {
+		return nil
+	}
+	return func(ctx context.Context, prompt string) (string, error) {
+		before, err := term.GetState(in)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprint(os.Stderr, prompt)
+		defer fmt.Fprintln(os.Stderr)
+		type answer struct {
+			word []byte
+			err  error
+		}
+		answers := make(chan answer, 1)
+		go func() {
+			word, err := term.ReadPassword(in)
+			answers <- answer{word, err}
+		}()
+		select {
+		case a := <-answers:
+			return string(a.word), a.err
+		case <-ctx.Done(): // the reader still waits, so the echo has to be given back here
+			_ = term.Restore(in, before)
+			return "", ctx.Err()
+		}
+	}
 }

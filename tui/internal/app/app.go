@@ -12,6 +12,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/colorprofile"
 
+	"github.com/cultivar-ml/cultivar/shared/api"
 	"github.com/cultivar-ml/cultivar/shared/client"
 	"github.com/cultivar-ml/cultivar/tui/internal/screen"
 	"github.com/cultivar-ml/cultivar/tui/internal/screen/data"
@@ -75,6 +76,7 @@ type Model struct {
 	toastID int
 	mouse   bool
 	link    linkState
+	asking  bool // what the server can do is being asked for
 }
 
 type linkState int
@@ -92,7 +94,7 @@ func New(ctx context.Context, o Options) (*Model, error) {
 		return nil, fmt.Errorf("find the current folder: %w", err)
 	}
 	env := &screen.Env{
-		Ctx: ctx, Folder: o.Folder, WorkDir: dir, Now: time.Now,
+		Ctx: ctx, Active: screen.Data, Folder: o.Folder, WorkDir: dir, Now: time.Now,
 		Theme: theme.New(theme.Options{NoColor: o.NoColor, ASCII: o.ASCII}),
 	}
 	m := &Model{options: o, env: env, mouse: true, active: screen.Data}
@@ -118,6 +120,25 @@ func (m *Model) connect() tea.Cmd {
 	return func() tea.Msg {
 		c, err := dial(ctx)
 		return connectedMsg{client: c, err: err}
+	}
+}
+
+// abilitiesMsg is what the server is set up to do.
+type abilitiesMsg struct {
+	abilities api.Abilities
+	err       error
+}
+
+// abilities asks for them, until they are known.
+func (m *Model) abilities() tea.Cmd {
+	if m.env.Client == nil || m.env.Abilities != nil || m.asking {
+		return nil
+	}
+	m.asking = true
+	ctx, c := m.env.Ctx, m.env.Client
+	return func() tea.Msg {
+		a, err := c.Abilities(ctx)
+		return abilitiesMsg{abilities: a, err: err}
 	}
 }
 

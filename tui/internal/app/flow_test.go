@@ -188,3 +188,105 @@ func TestTypingIsNotShortcuts(t *testing.T) {
 		t.Error("esc did not leave the text field")
 	}
 }
+
+// TestShareAsksAndFollows: s asks for an address, a wrong one is not sent, and the link shows once there is one, although
+// nobody asks again; R tries a failed mail again.
+func TestShareAsksAndFollows(t *testing.T) {
+	garden(t)
+	d := &double{report: reportJSON, runs: []api.Run{done()}, abilities: able}
+	r := newRig(t, rigOptions{server: d.start(t), w: 100, h: 30})
+	openResults()(r)
+	r.until("s makes a share link")
+	r.keys("s")
+	r.until("Whoever has the link")
+	r.keys("m", "e", "enter")
+	if !strings.Contains(r.screen(), "is not a mail address") {
+		t.Fatalf("a wrong address goes through:\n%s", r.screen())
+	}
+	r.send(tea.PasteMsg{Content: "@example.org"})
+	r.keys("enter")
+	d.delivers(under(link(), api.DeliverySending))
+	r.keys("enter")
+	if r.m.dialog != nil {
+		t.Fatalf("the dialog stays:\n%s", r.screen())
+	}
+	r.until("sending")
+	if order := <-d.shared; order.Email == nil || *order.Email != "me@example.org" {
+		t.Errorf("ordered %+v", order)
+	}
+	d.delivers(link(), under(letter(), api.DeliveryFailed))
+	r.until("dropbox.com", "no such mailbox")
+	r.keys("s")
+	r.until("Mail it to: me@example.org")
+	r.keys("esc", "R")
+	r.until("tries again now")
+	for {
+		if path := <-d.posts; strings.HasSuffix(path, "/retry") {
+			if path != "/api/v1/runs/r14/deliveries/m/retry" {
+				t.Errorf("sent %s", path)
+			}
+			return
+		}
+	}
+}
+
+// TestHiddenBoxAsksNothing: deliveries are looked at while their screen is shown, and again when it is shown anew.
+func TestHiddenBoxAsksNothing(t *testing.T) {
+	garden(t)
+	d := &double{report: reportJSON, runs: []api.Run{done()}, abilities: able}
+	d.delivers(under(link(), api.DeliverySending))
+	r := newRig(t, rigOptions{server: d.start(t), w: 100, h: 30})
+	openResults()(r)
+	r.until("sending")
+	r.keys("3")
+	d.delivers(link())
+	asked := d.asked.Load()
+	deadline := time.After(3 * time.Second) // longer than the time between two looks
+	for hidden := true; hidden; {
+		select {
+		case msg := <-r.msgs:
+			r.send(msg)
+		case <-deadline:
+			hidden = false
+		}
+	}
+	if n := d.asked.Load(); n != asked {
+		t.Errorf("asked %d times while hidden", n-asked)
+	}
+	r.keys("4")
+	r.until("dropbox.com")
+}
+
+// TestWishesReachTheRun: what is set below the recipe is part of the order.
+func TestWishesReachTheRun(t *testing.T) {
+	root := garden(t)
+	d := &double{runs: []api.Run{trainingRun(api.StateRunning)}, abilities: able}
+	r := newRig(t, rigOptions{server: d.start(t), folder: root, w: 100, h: 30})
+	r.until("Next: choose", "ready")
+	r.keys("n")
+	r.until("EfficientNet-Lite0", "Share link")
+	r.keys("G", "right", "up", "enter", "m", "e", "enter")
+	if !strings.Contains(r.screen(), "is not a mail address") {
+		t.Fatalf("a wrong address goes through:\n%s", r.screen())
+	}
+	r.send(tea.PasteMsg{Content: "@example.org"})
+	r.keys("enter", "up", "right", "n")
+	r.until("epoch")
+	o := <-d.created
+	if o.Profile == nil || *o.Profile != "gpu" || o.Notify == nil || *o.Notify.Email != "me@example.org" || !*o.Notify.Share {
+		t.Errorf("ordered %+v", o)
+	}
+}
+
+// TestNothingSetUpOffersNothing: without Dropbox and mail there is no s, only how to download.
+func TestNothingSetUpOffersNothing(t *testing.T) {
+	garden(t)
+	d := &double{report: reportJSON, runs: []api.Run{done()}}
+	r := newRig(t, rigOptions{server: d.start(t), w: 100, h: 30})
+	openResults()(r)
+	r.until("Download with d, or: cultivar download 14")
+	r.keys("s")
+	if r.m.dialog != nil || strings.Contains(r.screen(), "share") {
+		t.Errorf("sharing is offered:\n%s", r.screen())
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+	"time"
 
 	tea "charm.land/bubbletea/v2"
 
@@ -120,6 +121,33 @@ var screenCases = []screenCase{
 	{"results-confusion", withRuns(done()), openResults("down", "enter")},
 	{"results-mistakes", withRuns(done()), openResults("down", "enter", "enter")},
 	{"results-files", withRuns(done()), openResults("tab", "tab", "tab")},
+	{"results-share-dialog", delivering(), func(r *rig) { openResults()(r); r.until("s makes a share link"); r.keys("s"); r.until("Mail it to") }},
+	{"results-delivery-waiting", delivering(postponed()), openDelivered("next try 13:03")},
+	{"results-delivery-sending", delivering(under(link(), api.DeliverySending), under(letter(), api.DeliveryWaiting)), openDelivered("sending")},
+	{"results-delivered", delivering(link(), letter()), openDelivered("https://")},
+	{"results-delivery-failed", delivering(under(link(), api.DeliveryFailed), letter(), link(), under(letter(), api.DeliveryFailed)), openDelivered("mailbox")},
+	{"run-delivery-none", ended(), openRun("Finished", "cultivar download 14")},
+	{"run-delivery-waiting", ended(link(), postponed()), openRun("Finished", "s share", "next try 13:03")},
+	{"run-delivery-sending", ended(under(link(), api.DeliverySending)), openRun("Finished", "s share", "sending")},
+	{"run-delivered", ended(link(), letter()), openRun("Finished", "s share", "https://")},
+	{"run-delivery-failed", ended(under(letter(), api.DeliveryFailed)), openRun("Finished", "s share", "mailbox")},
+	{"run-waiting", waiting, openRun("4 node(s) had untolerated taint")},
+	{"runs-waiting", func(o *rigOptions, d *double, root string) {
+		waiting(o, d, root)
+		d.runs = append(d.runs, older(13, api.StateSucceeded))
+	}, func(r *rig) { r.keys("3"); r.until("Waiting for a machine") }},
+	{"train-extras", func(o *rigOptions, d *double, root string) {
+		served(o, d, root)
+		d.abilities = able
+	}, func(r *rig) {
+		r.until("Next: choose", "ready")
+		r.keys("n")
+		r.until("EfficientNet-Lite0", "Share link")
+		r.keys("G", "enter", "up", "enter")
+		r.send(tea.PasteMsg{Content: "me@example.org"})
+		r.keys("enter", "up", "enter")
+		r.until("--profile gpu --email me@example.org --share")
+	}},
 	{"actions", withRuns(done()), func(r *rig) {
 		openResults()(r)
 		r.keys("?", "d", "o", "w", "n")
@@ -152,4 +180,68 @@ func openResults(keys ...string) func(*rig) {
 		r.until("36 of 40 photos")
 		r.keys(keys...)
 	}
+}
+
+// able is a server that can do everything.
+var able = api.Abilities{Runner: api.RunnerKubernetes, Share: true, Mail: true, Profiles: []api.Profile{
+	{Name: "cpu", Description: "4 cores, 8 GB, at most 2 hours"}, {Name: "gpu", Description: "1 GPU, 4 cores, 16 GB, at most 8 hours"},
+}}
+
+func delivering(all ...api.Delivery) func(*rigOptions, *double, string) {
+	return func(o *rigOptions, d *double, _ string) {
+		o.server, d.runs, d.abilities = "double", []api.Run{done()}, able
+		d.delivers(all...)
+	}
+}
+
+// ended is a finished run on the live screen.
+func ended(all ...api.Delivery) func(*rigOptions, *double, string) {
+	return func(o *rigOptions, d *double, root string) {
+		live(api.StateRunning, func(d *double) { d.tell(runspec.TypeState, runspec.State{State: "succeeded", Attempt: 1}) })(o, d, root)
+		d.runs = []api.Run{done()}
+		if len(all) > 0 {
+			d.abilities = able
+		}
+		d.delivers(all...)
+	}
+}
+
+func link() api.Delivery {
+	return api.Delivery{Id: "l", Kind: api.DeliveryLink, State: api.DeliveryDelivered, Target: ptr("model.h5"), Expires: ptr(noon.AddDate(0, 1, 0)),
+		Url: ptr("https://www.dropbox.com/scl/fi/3kq9v2m8x1c7b5n4z6l0p/flowers-14-efficientnet-lite0.h5?rlkey=a1b2c3d4e5f6g7h8i9j0k1l2m&dl=1")}
+}
+
+func letter() api.Delivery {
+	return api.Delivery{Id: "m", Kind: api.DeliveryEmail, State: api.DeliveryDelivered, Target: ptr("me@example.org")}
+}
+
+func under(d api.Delivery, state api.DeliveryState) api.Delivery {
+	d.State, d.Url, d.Expires = state, nil, nil
+	if state == api.DeliveryFailed {
+		d.Attempts, d.Reason = 8, ptr("The mail server refused it for good: 550 5.1.1 there is no such mailbox here. Check the address.")
+		if d.Kind == api.DeliveryLink {
+			d.Reason = ptr("Dropbox refused the file: it has no room left.")
+		}
+	}
+	return d
+}
+
+func postponed() api.Delivery {
+	d := under(letter(), api.DeliveryWaiting)
+	d.Attempts, d.Next, d.Reason = 2, ptr(noon.Add(63*time.Minute)), ptr("The mail server does not answer: connection refused.")
+	return d
+}
+
+// waiting is a run that has no machine yet, for a reason that has changed meanwhile.
+func waiting(o *rigOptions, d *double, _ string) {
+	r := trainingRun(api.StateStarting)
+	r.Epoch, r.ValAccuracy = nil, nil
+	r.Reason = ptr("Waiting for a machine: 0/1 nodes are available: 1 Insufficient cpu.")
+	o.server, d.runs = "double", []api.Run{r}
+	d.tell(runspec.TypeState, runspec.State{State: "starting", Attempt: 1, Reason: *r.Reason})
+	d.tell(runspec.TypeState, runspec.State{State: "starting", Attempt: 1, Reason: "Waiting for a machine: 0/5 nodes are available: 1 Insufficient cpu, 4 node(s) had untolerated taint {nvidia.com/gpu: present}. No preemption victims were found for the incoming pod."})
+}
+
+func openDelivered(word string) func(*rig) {
+	return func(r *rig) { openResults()(r); r.until(word, "s share") }
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // own are the only sequences the program itself writes: styles and links to files it saved.
-var own = regexp.MustCompile("\x1b\\[[0-9;:]*m|\x1b\\]8;[^\x07\x1b]*;file://[^\x07\x1b]*(\x07|\x1b\\\\)|\x1b\\]8;;(\x07|\x1b\\\\)")
+var own = regexp.MustCompile("\x1b\\[[0-9;:]*m|\x1b\\]8;[^\x07\x1b]*;(file|https?)://[^\x07\x1b]*(\x07|\x1b\\\\)|\x1b\\]8;;(\x07|\x1b\\\\)")
 
 // clean checks that a screen has its exact size and no sequence that is not our own.
 func clean(m *Model) error {
@@ -73,9 +73,46 @@ func FuzzNames(f *testing.F) {
 	})
 }
 
+// TestHostileDeliveries: what a server says of deliveries and machines cannot write to the terminal by itself.
+func TestHostileDeliveries(t *testing.T) {
+	bad := "\x1b]0;owned\a\x1b[2J\u202e" + strings.Repeat("x", 200)
+	for _, address := range []string{bad, "https://h/\x1b]8;;\a", "javascript:alert(1)", "https://h/\u202e" + strings.Repeat("y", 300), "https://\u202eh/"} {
+		d := &double{report: reportJSON, runs: []api.Run{done()}, abilities: able}
+		d.abilities.Profiles = []api.Profile{{Name: bad, Description: bad}, {Name: "b" + bad, Description: bad}}
+		one := link()
+		one.Url, one.Target, one.Reason, one.State = &address, &bad, &bad, api.DeliveryDelivered
+		two := postponed()
+		two.Target, two.Reason = &bad, &bad
+		d.delivers(two, one)
+		r := newRig(t, rigOptions{server: d.start(t), folder: garden(t), w: 80, h: 24})
+		r.until("Next: choose", "ready")
+		r.keys("n")
+		r.until("EfficientNet-Lite0", "Share link")
+		r.keys("G", "up", "up")
+		openResults()(r)
+		r.until("s share", "delivered")
+		for s := range r.m.screens {
+			r.m.active = s
+			if err := clean(r.m); err != nil {
+				t.Errorf("screen %d, %q: %v", s, address, err)
+			}
+		}
+		if strings.Contains(r.m.View().Content, ";javascript:") {
+			t.Error("a link that is no web address can be clicked")
+		}
+		r.m.active = screen.Results
+		r.keys("s")
+		r.until("Mail it to")
+		if err := clean(r.m); err != nil {
+			t.Errorf("dialog: %v", err)
+		}
+	}
+}
+
 // TestSizes draws every screen at every size from the smallest to the largest that people use.
 func TestSizes(t *testing.T) {
-	d := &double{report: reportJSON, runs: []api.Run{done()}}
+	d := &double{report: reportJSON, runs: []api.Run{done()}, abilities: able}
+	d.delivers(under(link(), api.DeliveryFailed), postponed(), link(), under(letter(), api.DeliveryFailed))
 	d.learning(7)
 	r := newRig(t, rigOptions{server: d.start(t), folder: garden(t), w: 80, h: 24})
 	r.until("Next: choose", "ready")

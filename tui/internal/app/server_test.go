@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,13 +30,35 @@ type double struct {
 	report string
 	broken bool // every answer but version is an error
 	posts  chan string
+
+	abilities  api.Abilities
+	deliveries atomic.Pointer[[]api.Delivery]
+	asked      atomic.Int32 // for deliveries
+	shared     chan api.ShareCreate
+	created    chan api.RunCreate
+}
+
+// delivers sets what the server says of deliveries from now on.
+func (d *double) delivers(all ...api.Delivery) { d.deliveries.Store(&all) }
+
+func (d *double) delivered() api.DeliveryList {
+	if all := d.deliveries.Load(); all != nil {
+		return api.DeliveryList{Deliveries: *all}
+	}
+	return api.DeliveryList{Deliveries: []api.Delivery{}}
+}
+
+func decode[T any](r *http.Request, to chan T) {
+	var v T
+	_ = json.NewDecoder(r.Body).Decode(&v)
+	to <- v
 }
 
 func ptr[T any](v T) *T { return &v }
 
 func (d *double) start(t *testing.T) string {
 	t.Helper()
-	d.posts = make(chan string, 16)
+	d.posts, d.shared, d.created = make(chan string, 16), make(chan api.ShareCreate, 16), make(chan api.RunCreate, 16)
 	mux := http.NewServeMux()
 	answer := func(pattern string, f func(r *http.Request) any) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -61,7 +84,11 @@ func (d *double) start(t *testing.T) string {
 	answer("POST /api/v1/datasets", func(*http.Request) any { return set })
 	answer("GET /api/v1/datasets/{id}", func(*http.Request) any { return set })
 	answer("GET /api/v1/runs", func(*http.Request) any { return api.RunPage{Runs: d.runs} })
-	answer("POST /api/v1/runs", func(*http.Request) any { return d.runs[0] })
+	answer("POST /api/v1/runs", func(r *http.Request) any { decode(r, d.created); return d.runs[0] })
+	answer("GET /api/v1/abilities", func(*http.Request) any { return d.abilities })
+	answer("GET /api/v1/runs/{id}/deliveries", func(*http.Request) any { d.asked.Add(1); return d.delivered() })
+	answer("POST /api/v1/runs/{id}/share", func(r *http.Request) any { decode(r, d.shared); return d.delivered() })
+	answer("POST /api/v1/runs/{id}/deliveries/{delivery}/retry", func(*http.Request) any { return d.delivered().Deliveries[0] })
 	answer("GET /api/v1/runs/{id}", func(r *http.Request) any { return d.run(r.PathValue("id")) })
 	answer("POST /api/v1/runs/{id}/{verb}", func(r *http.Request) any { return d.run(r.PathValue("id")) })
 	answer("GET /api/v1/tasks/{id}", func(r *http.Request) any {

@@ -43,7 +43,11 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case screen.Toast:
 		return m, m.say(msg.Text)
 	case screen.Ask:
-		m.dialog = &dialog{ask: msg}
+		return m, m.ask(msg)
+	case abilitiesMsg:
+		return m, m.able(msg)
+	case screen.Mailed:
+		m.env.Mail = msg.Address
 	case screen.Back:
 		return m, m.back()
 	case screen.Open:
@@ -93,17 +97,32 @@ func (m *Model) show(to screen.Name) tea.Cmd {
 	if m.history = append(m.history, m.active); len(m.history) > 16 {
 		m.history = m.history[1:]
 	}
-	m.active = to
-	return m.screens[to].Shown()
+	return m.turnTo(to)
 }
 
 func (m *Model) back() tea.Cmd {
 	if len(m.history) == 0 {
 		return nil
 	}
-	m.active = m.history[len(m.history)-1]
+	to := m.history[len(m.history)-1]
 	m.history = m.history[:len(m.history)-1]
-	return m.screens[m.active].Shown()
+	return m.turnTo(to)
+}
+
+// turnTo makes a screen the visible one. What the server can do is asked for again when it could not be had before.
+func (m *Model) turnTo(to screen.Name) tea.Cmd {
+	m.active, m.env.Active = to, to
+	return tea.Batch(m.abilities(), m.screens[to].Shown())
+}
+
+// able takes what the server can do.
+func (m *Model) able(msg abilitiesMsg) tea.Cmd {
+	m.asking = false
+	if msg.err != nil {
+		return nil // the screens say what is wrong with the server; a choice less is all that is lost
+	}
+	m.env.Abilities = &msg.abilities
+	return m.broadcast(screen.AbilitiesKnown{})
 }
 
 func (m *Model) answered(msg connectedMsg) tea.Cmd {
@@ -111,8 +130,8 @@ func (m *Model) answered(msg connectedMsg) tea.Cmd {
 		m.link, m.env.Refused = refused, msg.err
 		return m.broadcast(screen.Connected{})
 	}
-	m.link, m.env.Client, m.env.Refused = connected, msg.client, nil
-	return m.broadcast(screen.Connected{})
+	m.link, m.env.Client, m.env.Refused, m.env.Abilities = connected, msg.client, nil, nil
+	return tea.Batch(m.abilities(), m.broadcast(screen.Connected{}))
 }
 
 func (m *Model) say(words string) tea.Cmd {
@@ -124,6 +143,8 @@ func (m *Model) say(words string) tea.Cmd {
 
 func (m *Model) paste(msg tea.PasteMsg) tea.Cmd {
 	switch {
+	case m.dialog != nil && m.dialog.typing:
+		return m.dialog.fill(msg)
 	case m.dialog != nil:
 		return nil
 	case m.list != nil:

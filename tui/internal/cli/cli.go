@@ -15,7 +15,6 @@ import (
 
 	"github.com/cultivar-ml/cultivar/shared/client"
 	"github.com/cultivar-ml/cultivar/shared/safe"
-	"github.com/cultivar-ml/cultivar/tui/internal/local"
 )
 
 // Program is what the command line works with.
@@ -24,6 +23,12 @@ type Program struct {
 	Terminal    bool // input and output are a terminal: the screens can be shown
 	ErrTerminal bool // Err is a terminal: progress may be redrawn in place
 	Now         func() time.Time
+	// In is where `login --token-file -` reads from.
+	In io.Reader
+	// Secret asks the person for a word without showing it; nil: nobody can be asked.
+	Secret func(ctx context.Context, prompt string) (string, error)
+	// Poll is the time between two looks at a delivery; 0: a second.
+	Poll time.Duration
 	// Screens shows the terminal program on a folder, which may be empty.
 	Screens func(ctx context.Context, s Start) error
 }
@@ -39,10 +44,11 @@ type Start struct {
 // command is one run of the program: its surroundings and what all verbs share.
 type command struct {
 	*Program
-	server string
-	json   bool
-	quiet  bool
-	ascii  bool
+	server   string
+	insecure bool
+	json     bool
+	quiet    bool
+	ascii    bool
 }
 
 // New returns the root command.
@@ -62,13 +68,15 @@ func New(p *Program) *cobra.Command {
 	root.SetErr(p.Err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageOf(cmd, err) })
 	flags := root.PersistentFlags()
-	flags.StringVar(&c.server, "server", "", "address of the server: https://host, http://127.0.0.1:8080 or unix:///path (default: $CULTIVAR_SERVER, else one on this machine)")
+	flags.StringVar(&c.server, "server", "", "address of the server, or own for the one on this machine; `cultivar server` tells which is used")
+	flags.BoolVar(&c.insecure, "insecure", false, "allow http to another machine, which others can read and use")
 	flags.BoolVarP(&c.quiet, "quiet", "q", false, "no progress, only results")
 	root.Flags().BoolVar(&c.ascii, "ascii", os.Getenv("TERM") == "dumb", "draw with plain ASCII characters")
-	root.AddGroup(&cobra.Group{ID: "data", Title: "your photos"}, &cobra.Group{ID: "run", Title: "trainings"}, &cobra.Group{ID: "model", Title: "models"})
+	root.AddGroup(&cobra.Group{ID: "data", Title: "your photos"}, &cobra.Group{ID: "run", Title: "trainings"}, &cobra.Group{ID: "model", Title: "models"}, &cobra.Group{ID: "server", Title: "servers"})
 	c.add(root, "data", c.checkVerb(), c.sampleVerb(), c.datasetsVerb())
 	c.add(root, "run", c.trainVerb(), c.runsVerb(), c.watchVerb(), c.stopVerb(), c.cancelVerb(), c.retryVerb())
-	c.add(root, "model", c.resultsVerb(), c.downloadVerb(), c.predictVerb(), c.basesVerb())
+	c.add(root, "model", c.resultsVerb(), c.downloadVerb(), c.shareVerb(), c.predictVerb(), c.basesVerb())
+	c.add(root, "server", c.loginVerb(), c.logoutVerb(), c.serverVerb())
 	root.AddCommand(c.doctorVerb(), exitCodesTopic())
 	root.CompletionOptions.HiddenDefaultCmd = false
 	return root
@@ -109,26 +117,6 @@ func unknownVerb(cmd *cobra.Command, word string) error {
 	}
 	return fmt.Errorf("%s", text)
 }
-
-// connect reaches the configured server, else the one on this machine, which it starts if need be.
-func (c *command) connect(ctx context.Context) (*client.Client, error) {
-	o := client.Options{Server: c.server, Token: os.Getenv("CULTIVAR_TOKEN")}
-	if o.Server == "" {
-		o.Server = os.Getenv("CULTIVAR_SERVER")
-	}
-	if o.Server == "" {
-		var err error
-		if o, err = local.Connect(ctx, local.Options{}); err != nil {
-			return nil, unreachable{err}
-		}
-	}
-	return client.New(o)
-}
-
-// unreachable marks errors of reaching the server on this machine.
-type unreachable struct{ error }
-
-func (u unreachable) Unwrap() []error { return []error{u.error, client.ErrUnreachable} }
 
 // say prints a line of results.
 func (c *command) say(format string, args ...any) {

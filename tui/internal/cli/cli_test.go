@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/adrg/xdg"
+
 	"github.com/cultivar-ml/cultivar/tui/internal/cli"
 	"github.com/cultivar-ml/cultivar/tui/internal/sample"
 )
@@ -23,8 +25,14 @@ type outcome struct {
 // cultivar runs a command line as main does, without a terminal.
 func cultivar(ctx context.Context, t *testing.T, args ...string) outcome {
 	t.Helper()
+	return with(ctx, t, cli.Program{}, args...)
+}
+
+// with runs a command line in surroundings that differ from a script's in what p says.
+func with(ctx context.Context, t *testing.T, p cli.Program, args ...string) outcome {
+	t.Helper()
 	var out, errs bytes.Buffer
-	root := cli.New(&cli.Program{Out: &out, Err: &errs, Now: time.Now, Screens: func(context.Context, cli.Start) error {
+	root := cli.New(&cli.Program{In: p.In, Secret: p.Secret, Poll: time.Millisecond, Out: &out, Err: &errs, Now: time.Now, Screens: func(context.Context, cli.Start) error {
 		t.Error("the screens were started without a terminal")
 		return nil
 	}})
@@ -58,8 +66,16 @@ func nobody(t *testing.T) {
 	t.Helper()
 	t.Setenv("CULTIVAR_SERVER", "http://127.0.0.1:1")
 	t.Setenv("CULTIVAR_TOKEN", "")
+	private(t)
+}
+
+// private keeps all that the command line keeps in the test's folders.
+func private(t *testing.T) {
+	t.Helper()
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	t.Setenv("HOME", t.TempDir())
+	xdg.Reload()
 }
 
 func TestUsage(t *testing.T) {
@@ -84,6 +100,14 @@ func TestUsage(t *testing.T) {
 		"format and all":      {[]string{"download", "1", "--format", "h5", "--all"}, 2, []string{"exclude each other"}},
 		"help topic":          {[]string{"help", "exit-codes"}, 0, []string{"130  ctrl+c"}},
 		"exit codes":          {[]string{"exit-codes"}, 0, []string{"5  the server is not reachable"}},
+		"no mail address":     {[]string{"train", dir, "--email", "me"}, 2, []string{"--email", "is not a mail address"}},
+		"share, no address":   {[]string{"share", "1", "--email", "a@b.org\nBcc: c@d.org"}, 2, []string{"is not a mail address"}},
+		"share, both":         {[]string{"share", "1", "--retry", "--status"}, 2, []string{"stand alone"}},
+		"login, password":     {[]string{"login", "https://me:pw@h"}, 2, []string{"leave them out"}},
+		"login, no terminal":  {[]string{"login", "http://127.0.0.1:1"}, 2, []string{"--token-file"}},
+		"login, clear text":   {[]string{"login", "http://gpu.example.org"}, 1, []string{"not encrypted", "--insecure"}},
+		"flag, clear text":    {[]string{"runs", "--server", "http://gpu.example.org"}, 1, []string{"not encrypted", "forward a port"}},
+		"logout of nothing":   {[]string{"logout"}, 3, []string{"signed in to no server"}},
 		"no server":           {[]string{"runs"}, 5, []string{"http://127.0.0.1:1", "does not answer"}},
 		"doctor, no server":   {[]string{"doctor"}, 5, []string{"FAIL  server", "http://127.0.0.1:1"}},
 		"train, no server":    {[]string{"train", dir, "-o", dir}, 5, []string{"does not answer"}},

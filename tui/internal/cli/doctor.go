@@ -53,7 +53,11 @@ func (c *command) examine(ctx context.Context) ([]finding, error) {
 		return append(out, finding{name, false, shown(err.Error(), "")}), codedError{fmt.Errorf("%s needs attention", name), ExitCode(err)}
 	}
 	where := "server"
-	if c.server == "" && os.Getenv("CULTIVAR_SERVER") == "" {
+	to, err := c.target()
+	if err != nil {
+		return fail(where, err)
+	}
+	if to.source == byOwn {
 		where = "server on this machine"
 		dir, err := local.DataDir()
 		if err == nil {

@@ -105,7 +105,7 @@ func exitCodesTopic() *cobra.Command {
 			"  1  it failed",
 			"  2  the command line was not understood",
 			"  3  not found",
-			"  4  you need to sign in: set CULTIVAR_TOKEN",
+			"  4  you need to sign in: cultivar login URL",
 			"  5  the server is not reachable",
 			"  6  the photos have problems, and --strict was given",
 			"  7  the training failed or was cancelled",

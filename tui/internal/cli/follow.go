@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/cultivar-ml/cultivar/shared/api"
 	"github.com/cultivar-ml/cultivar/shared/client"
@@ -22,6 +23,7 @@ type follower struct {
 	lost   bool    // the connection
 	any    bool    // an epoch was told
 	best   float64 // lowest validation loss
+	reason string  // why it is not running yet, as told last
 }
 
 // epochKey names an epoch; after a resume it may come again, and the later one counts.
@@ -79,7 +81,10 @@ func (f *follower) replay() error {
 			last[epochKey{body.Phase, body.Epoch}] = e.Id
 		}
 	}
-	for _, e := range f.past {
+	for i, e := range f.past {
+		if f.outdated(i) {
+			continue
+		}
 		if body, ok := e.Record.Body.(runspec.Epoch); ok && last[epochKey{body.Phase, body.Epoch}] != e.Id {
 			continue
 		}
@@ -89,6 +94,15 @@ func (f *follower) replay() error {
 	}
 	f.past = nil
 	return nil
+}
+
+// outdated tells whether a past event is a reason for waiting that a later state has settled. Scripts get it all the same.
+func (f *follower) outdated(i int) bool {
+	s, ok := f.past[i].Record.Body.(runspec.State)
+	return ok && !f.c.json && api.State(s.State) == api.StateStarting && slices.ContainsFunc(f.past[i+1:], func(e api.Event) bool {
+		_, ok := e.Record.Body.(runspec.State)
+		return ok
+	})
 }
 
 func (f *follower) tell(e api.Event) error {
@@ -157,6 +171,11 @@ func (f *follower) state(s runspec.State) {
 	switch api.State(s.State) {
 	case api.StateQueued:
 		f.c.note("waiting for its turn")
+	case api.StateStarting:
+		if s.Reason != "" && s.Reason != f.reason {
+			f.c.note("starting: %s", shown(s.Reason, ""))
+		}
+		f.reason = s.Reason
 	case api.StateInterrupted:
 		f.c.note("interrupted, will go on: %s", shown(s.Reason, "no reason given"))
 	case api.StateStopping:

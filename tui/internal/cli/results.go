@@ -34,17 +34,26 @@ func (c *command) resultsVerb() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		sent, err := cl.Deliveries(ctx, run.Id)
+		if err != nil && api.Code(err) != api.CodeNotFound { // an older server has none
+			return err
+		}
 		if c.json {
 			return c.emit(struct {
 				Run        api.Run         `json:"run"`
 				Evaluation json.RawMessage `json:"evaluation"`
-			}{run, raw})
+				Deliveries []api.Delivery  `json:"deliveries"`
+			}{run, raw, append([]api.Delivery{}, sent...)})
 		}
 		var e runspec.Report
 		if err := json.Unmarshal(raw, &e); err != nil {
 			return fmt.Errorf("read the evaluation of run #%d: %w", run.Number, err)
 		}
 		c.evaluation(run, e)
+		if len(sent) > 0 {
+			c.say("")
+			return c.courier(cl, run, c.say).tell(sent)
+		}
 		return nil
 	})
 }

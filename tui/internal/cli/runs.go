@@ -10,9 +10,13 @@ import (
 
 	"github.com/cultivar-ml/cultivar/shared/api"
 	"github.com/cultivar-ml/cultivar/shared/client"
+	"github.com/cultivar-ml/cultivar/shared/safe"
 )
 
-const dateForm = "2006-01-02 15:04"
+const (
+	dateForm  = "2006-01-02 15:04"
+	maxReason = 60 // cells of a reason in a list
+)
 
 // find returns the run that people mean: an id, #14, 14 or latest.
 func find(ctx context.Context, cl *client.Client, word string) (api.Run, error) {
@@ -124,6 +128,9 @@ func (c *command) listRuns(runs []api.Run, more bool) {
 		state := string(r.State)
 		if r.QueuePosition != nil {
 			state += fmt.Sprintf(", place %d", *r.QueuePosition)
+		}
+		if r.State == api.StateStarting && text(r.Reason) != "" {
+			state = safe.Text("starting: " + *r.Reason).Cut(maxReason).String()
 		}
 		t.row("#"+strconv.Itoa(r.Number), shown(r.Name, "unnamed"), state, shown(r.Recipe.Base, "best installed"), accuracy, r.Created.Local().Format(dateForm))
 	}

@@ -45,7 +45,7 @@ func system(t *testing.T) {
 	t.Setenv("CULTIVAR_DATA", data)
 	t.Setenv("CULTIVAR_SERVER", "")
 	t.Setenv("CULTIVAR_TOKEN", "")
-	t.Setenv("XDG_CACHE_HOME", filepath.Join(data, "cache"))
+	private(t)
 	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 	server := exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(bin, "cultivar-server"), "serve", "--data", data, "--bases", bases)
 	log, err := os.Create(filepath.Join(data, "test.log"))

@@ -16,6 +16,9 @@ import (
 	"github.com/cultivar-ml/cultivar/shared/version"
 )
 
+// completionTime bounds what a shell waits for after the tab key.
+const completionTime = 3 * time.Second
+
 // trainOptions are the flags of train besides the recipe's.
 type trainOptions struct {
 	name   string
@@ -23,6 +26,7 @@ type trainOptions struct {
 	output string
 	force  bool
 	strict bool
+	wishes wishes
 }
 
 func (c *command) trainVerb() *cobra.Command {
@@ -32,7 +36,7 @@ func (c *command) trainVerb() *cobra.Command {
 		Short: "Train a classifier and take the model files home",
 		Long: "Train a classifier on a folder with one folder of photos per class, and take the model files home.\n" +
 			"ctrl+c leaves: the training goes on, and `cultivar watch` shows it again.",
-		Example: "cultivar train ~/photos/flowers\ncultivar train ~/photos/flowers --preset best --epochs 30 --output ~/models\ncultivar train ~/photos/flowers --detach --json",
+		Example: "cultivar train ~/photos/flowers\ncultivar train ~/photos/flowers --email me@example.org\ncultivar train ~/photos/flowers --preset best --epochs 30 --output ~/models\ncultivar train ~/photos/flowers --detach --json",
 		Args:    usage(cobra.ExactArgs(1)),
 	}
 	flags := cmd.Flags()
@@ -42,6 +46,10 @@ func (c *command) trainVerb() *cobra.Command {
 	flags.StringVarP(&o.output, "output", "o", ".", "folder for the model files")
 	flags.BoolVar(&o.force, "force", false, "replace files of the same name")
 	flags.BoolVar(&o.strict, "strict", false, "do not train when the photos have errors or warnings; exit with 6")
+	flags.StringVar(&o.wishes.email, "email", "", "mail the result to this address when the training has ended")
+	flags.BoolVar(&o.wishes.share, "share", false, "put the model behind a share link when the training has ended")
+	flags.StringVar(&o.wishes.profile, "profile", "", "machine size of the server to train on (default: its first)")
+	_ = cmd.RegisterFlagCompletionFunc("profile", c.profileNames) // fails only for a flag that there is not
 	recipe := recipeFlags(flags)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r, err := recipe()
@@ -49,6 +57,9 @@ func (c *command) trainVerb() *cobra.Command {
 			err = errors.New("--wait and --detach exclude each other")
 		}
 		o.detach = o.detach || !*wait
+		if err == nil {
+			err = o.wishes.check()
+		}
 		if err != nil {
 			return usageOf(cmd, err)
 		}
@@ -68,6 +79,9 @@ func (c *command) train(ctx context.Context, folder string, recipe runspec.Recip
 	if err := c.greet(ctx, cl); err != nil {
 		return err
 	}
+	if err := o.wishes.possible(ctx, cl); err != nil {
+		return err
+	}
 	m, err := c.scan(ctx, folder)
 	if err != nil {
 		return err
@@ -83,6 +97,7 @@ func (c *command) train(ctx context.Context, folder string, recipe runspec.Recip
 	if o.name != "" {
 		request.Name = &o.name
 	}
+	o.wishes.order(&request)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -95,6 +110,25 @@ func (c *command) train(ctx context.Context, folder string, recipe runspec.Recip
 		return err
 	}
 	return c.finish(ctx, cl, run, len(m.Classes), &downloadOptions{output: o.output, force: o.force})
+}
+
+// profileNames completes --profile with what the server has.
+func (c *command) profileNames(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
+	defer cancel()
+	cl, err := c.connect(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	a, err := cl.Abilities(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var out []string
+	for _, p := range a.Profiles {
+		out = append(out, shown(p.Name, "")+"\t"+shown(p.Description, ""))
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
 // greet makes sure, before the work begins, that the server answers, and warns when it is of another release.
@@ -237,6 +271,12 @@ func (c *command) finish(ctx context.Context, cl *client.Client, run api.Run, cl
 		if out.Files, err = c.takeHome(ctx, cl, f.run, *home); err != nil {
 			return err
 		}
+	}
+	if !failed && home == nil && !c.json {
+		c.note("Take the model home: cultivar download %d", f.run.Number)
+	}
+	if err := c.handOver(ctx, cl, f.run); err != nil {
+		return err
 	}
 	if c.json {
 		if err := c.emit(out); err != nil {

@@ -66,10 +66,14 @@ type Env struct {
 	Theme   *theme.Theme
 	Client  *client.Client // nil until connected
 	Refused error          // why there is no Client, after a failed try
-	Dataset *Dataset       // the folder scanned last, to find photos by their hash; nil: none
-	Folder  string         // folder to open at the start; empty: pick one
-	WorkDir string         // where downloads go
-	Now     func() time.Time
+	Active  Name           // the screen that is shown
+	// Abilities is what the server is set up to do; nil: not known, and then nothing beyond training is offered.
+	Abilities *api.Abilities
+	Mail      string   // the address that was mailed to last in this session
+	Dataset   *Dataset // the folder scanned last, to find photos by their hash; nil: none
+	Folder    string   // folder to open at the start; empty: pick one
+	WorkDir   string   // where downloads go
+	Now       func() time.Time
 }
 
 // Dataset is a scanned folder, ready to be sent: what is left out is already left out.
@@ -81,6 +85,12 @@ type Dataset struct {
 
 // Connected says that Env.Client is there.
 type Connected struct{}
+
+// AbilitiesKnown says that Env.Abilities is there.
+type AbilitiesKnown struct{}
+
+// Mailed asks the root to remember an address.
+type Mailed struct{ Address string }
 
 // Open asks the root to show a screen.
 type Open struct{ To Name }
@@ -108,6 +118,14 @@ type Ask struct {
 	Title, Text string
 	Verb        string // what agreeing does: "Cancel the run"
 	Yes         func() tea.Cmd
+	Field       *Field // asked for before the verb; nil: nothing is
+}
+
+// Field is a line of text that a dialog asks for. Its dialog calls Give in place of Yes.
+type Field struct {
+	Label, Value string
+	Wrong        func(string) string // what is wrong with a text; empty: nothing
+	Give         func(string) tea.Cmd
 }
 
 // Send makes a command of a message to the root.

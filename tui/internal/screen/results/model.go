@@ -10,6 +10,7 @@ import (
 
 	"github.com/cultivar-ml/cultivar/shared/api"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
+	"github.com/cultivar-ml/cultivar/tui/internal/outbox"
 	"github.com/cultivar-ml/cultivar/tui/internal/screen"
 	"github.com/cultivar-ml/cultivar/tui/internal/widget/keys"
 	"github.com/cultivar-ml/cultivar/tui/internal/widget/text"
@@ -45,6 +46,7 @@ type Model struct {
 	only     *[2]string // mistakes of one cell: actual, predicted
 	file     int
 
+	box      *outbox.Box // share links and mails
 	download *download
 	saved    []string // paths written in this session, newest last
 
@@ -61,7 +63,7 @@ type download struct {
 
 // New makes the screen; without a run it looks for the newest finished one.
 func New(env *screen.Env) *Model {
-	return &Model{env: env, thumbs: map[string]thumb.Image{}, missing: map[string]bool{}}
+	return &Model{env: env, box: outbox.New(env, screen.Results, "Download with d"), thumbs: map[string]thumb.Image{}, missing: map[string]bool{}}
 }
 
 // Shown looks for the newest finished run when none is chosen.
@@ -72,7 +74,7 @@ func (m *Model) Shown() tea.Cmd {
 	if m.report == nil && !m.asking {
 		return m.load(m.run)
 	}
-	return m.loadThumb()
+	return tea.Batch(m.loadThumb(), m.box.Shown())
 }
 
 // Resize sets the room for View.

@@ -37,7 +37,7 @@ func (m *Model) Update(msg tea.Msg) tea.Cmd {
 		if msg.err == nil {
 			m.run, m.report = msg.run, msg.report
 			m.class, m.row, m.col, m.mistake, m.file = 0, 0, 0, 0, 0
-			return m.loadThumb()
+			return tea.Batch(m.loadThumb(), m.box.Open(m.run))
 		}
 	case saveMsg:
 		return m.savedSome(msg)
@@ -47,6 +47,8 @@ func (m *Model) Update(msg tea.Msg) tea.Cmd {
 		} else {
 			m.thumbs[msg.sha] = msg.image
 		}
+	default:
+		return m.box.Update(msg)
 	}
 	return nil
 }
@@ -73,6 +75,7 @@ func (m *Model) open(msg screen.OpenResults) tea.Cmd {
 	}
 	fresh := New(m.env)
 	fresh.w, fresh.h, fresh.run, fresh.saved = m.w, m.h, msg.Run, m.saved
+	fresh.box = m.box
 	if m.download != nil { // it goes on; its progress is shown below whatever is open
 		fresh.download = m.download
 	}
@@ -116,6 +119,9 @@ func (m *Model) endDownload() {
 // bindings is the one table of this screen's keys.
 var bindings = []keys.Binding[*Model]{
 	{Keys: []string{"d"}, Short: "download", Help: "Download the file under the cursor, or the model, into the current folder", When: (*Model).downloadable, Do: (*Model).startDownload},
+	{Keys: []string{"s"}, Short: "share", Help: "Make a share link to the model, or mail it", When: func(m *Model) bool { return m.box.CanShare() }, Do: func(m *Model) tea.Cmd { return m.box.Share() }},
+	{Keys: []string{"R"}, Short: "try again", Help: "Try the deliveries again that failed or wait", When: func(m *Model) bool { return m.box.CanRetry() }, Do: func(m *Model) tea.Cmd { return m.box.Retry() }},
+	{Keys: []string{"u"}, Short: "copy link", Help: "Copy the share link", When: func(m *Model) bool { return m.box.URL() != "" }, Do: func(m *Model) tea.Cmd { return m.box.CopyURL() }},
 	{Keys: []string{"tab"}, Short: "next view", Help: "Go to the next view: classes, confusion, mistakes, files", Do: func(m *Model) tea.Cmd { return m.turn(1) }},
 	{Keys: []string{"shift+tab"}, Help: "Go to the view before", Do: func(m *Model) tea.Cmd { return m.turn(int(views) - 1) }},
 	{Keys: []string{"enter"}, Short: "its photos", Help: "Show the photos of the cell or class that the model got wrong", When: func(m *Model) bool { return m.report != nil && m.view <= confusionView }, Do: (*Model).enter},

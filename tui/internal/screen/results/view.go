@@ -39,7 +39,7 @@ func (m *Model) View() []string {
 		}
 	}
 	out = append(out, m.tabs())
-	bottom := m.bottom()
+	bottom := append(m.bottom(), m.delivery()...)
 	if at := m.split(); at > 0 {
 		out[len(out)-1] = frame.Tee(t, out[len(out)-1], at, true)
 		bottom[0] = frame.Tee(t, bottom[0], at, false)
@@ -252,6 +252,15 @@ func (m *Model) fileList(h int) []string {
 		}
 	}
 	return append(out, "", "   "+t.Dim.Render("agreement: how often the file answers as the trained model does, checked on held-out photos"))
+}
+
+// delivery is what became of share links and mails.
+func (m *Model) delivery() []string {
+	lines := m.box.Lines(m.w, max(4, m.h/3))
+	if len(lines) == 0 {
+		return nil
+	}
+	return append([]string{frame.Rule(m.env.Theme, m.w, "delivery", "")}, lines...)
 }
 
 // bottom is the download: under way, or where it went.

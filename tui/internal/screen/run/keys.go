@@ -12,6 +12,12 @@ import (
 var bindings = []keys.Binding[*Model]{
 	{Keys: []string{"n"}, Short: "results", Help: "Show the results", When: (*Model).succeeded,
 		Do: func(m *Model) tea.Cmd { return screen.Send(screen.OpenResults{Run: m.run}) }},
+	{Keys: []string{"s"}, Short: "share", Help: "Make a share link to the model, or mail it", When: func(m *Model) bool { return m.succeeded() && m.box.CanShare() },
+		Do: func(m *Model) tea.Cmd { return m.box.Share() }},
+	{Keys: []string{"R"}, Short: "try again", Help: "Try the deliveries again that failed or wait", When: func(m *Model) bool { return m.box.CanRetry() },
+		Do: func(m *Model) tea.Cmd { return m.box.Retry() }},
+	{Keys: []string{"u"}, Short: "copy link", Help: "Copy the share link", When: func(m *Model) bool { return m.box.URL() != "" },
+		Do: func(m *Model) tea.Cmd { return m.box.CopyURL() }},
 	{Keys: []string{"s"}, Short: "stop, keep best", Help: "Stop training now and keep the best epoch so far", When: (*Model).stoppable, Do: (*Model).askStop},
 	{Keys: []string{"S"}, Short: "cancel", Help: "Cancel the run; nothing of it is kept", When: (*Model).cancellable, Do: (*Model).askCancel},
 	{Keys: []string{"r"}, Short: "train again", Help: "Train again with the same settings", When: (*Model).ended,

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cultivar-ml/cultivar/shared/api"
 	"github.com/cultivar-ml/cultivar/shared/client"
+	"github.com/cultivar-ml/cultivar/tui/internal/outbox"
 	"github.com/cultivar-ml/cultivar/tui/internal/screen"
 	"github.com/cultivar-ml/cultivar/tui/internal/widget/keys"
 	"github.com/cultivar-ml/cultivar/tui/internal/widget/text"
@@ -25,6 +26,7 @@ type Model struct {
 	link    client.Link
 	linked  bool // the stream has answered once
 	failed  error
+	box     *outbox.Box // share links and mails of the ended run
 	cancel  context.CancelFunc
 	busy    string // an order under way: "stopping"
 	log     bool   // logarithmic Y
@@ -33,10 +35,12 @@ type Model struct {
 }
 
 // New makes the screen; it is empty until it is given a run.
-func New(env *screen.Env) *Model { return &Model{env: env} }
+func New(env *screen.Env) *Model {
+	return &Model{env: env, box: outbox.New(env, screen.Run, "Take the model home: n, then d")}
+}
 
-// Shown does nothing: the stream runs whether the screen is visible or not.
-func (m *Model) Shown() tea.Cmd { return nil }
+// Shown looks at deliveries only: the stream runs whether the screen is visible or not.
+func (m *Model) Shown() tea.Cmd { return m.box.Shown() }
 
 // Resize sets the room for View.
 func (m *Model) Resize(w, h int) { m.w, m.h = w, h }

@@ -96,7 +96,11 @@ func (s *story) changed(b runspec.State, at time.Time) {
 	if b.Attempt > 1 && b.Attempt > s.attempt {
 		s.log(at, "warning", fmt.Sprintf("attempt %d: goes on from the last checkpoint", b.Attempt))
 	}
+	same := s.state == api.State(b.State) && s.reason == b.Reason
 	s.state, s.reason, s.attempt = api.State(b.State), b.Reason, b.Attempt
+	if same {
+		return
+	}
 	line := "now " + b.State
 	if b.Reason != "" {
 		line += ": " + b.Reason

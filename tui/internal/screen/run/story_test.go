@@ -33,6 +33,34 @@ func TestStoryKeepsEachEpochOnce(t *testing.T) {
 	}
 }
 
+// TestStoryOfWaiting: the newest reason counts, one told twice is one line, the curves stay as they are, and a reason is
+// gone once the run runs.
+func TestStoryOfWaiting(t *testing.T) {
+	g := theme.New(theme.Options{}).Glyphs
+	var s story
+	s.add(event(1, runspec.Epoch{Phase: runspec.PhaseHead, Epoch: 1, Attempt: 1, ValLoss: 0.5}, runspec.TypeEpoch), g)
+	for i, why := range []string{"one", "two", "two", "three"} {
+		s.add(event(int64(i+2), runspec.State{State: "starting", Attempt: 2, Reason: why}, runspec.TypeState), g)
+	}
+	s.add(event(3, runspec.State{State: "starting", Attempt: 2, Reason: "one"}, runspec.TypeState), g) // sent again
+	if s.reason != "three" || len(s.epochs) != 1 {
+		t.Errorf("reason %q, %d epochs", s.reason, len(s.epochs))
+	}
+	told := 0
+	for _, l := range s.lines {
+		if strings.Contains(l.text, "now starting") {
+			told++
+		}
+	}
+	if told != 3 {
+		t.Errorf("%d reasons are told, want 3", told)
+	}
+	s.add(event(9, runspec.State{State: "running", Attempt: 2}, runspec.TypeState), g)
+	if s.reason != "" || s.state != api.StateRunning {
+		t.Errorf("it is %s for %q", s.state, s.reason)
+	}
+}
+
 func TestStoryIsSafe(t *testing.T) {
 	g := theme.New(theme.Options{}).Glyphs
 	var s story

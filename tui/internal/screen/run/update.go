@@ -27,6 +27,7 @@ func (m *Model) Update(msg tea.Msg) tea.Cmd {
 	case runLoadedMsg:
 		if msg.err == nil && msg.run.Id == m.run.Id {
 			m.run = msg.run
+			return m.box.Open(m.run)
 		}
 	case classesLoadedMsg:
 		if msg.run == m.run.Id {
@@ -46,6 +47,8 @@ func (m *Model) Update(msg tea.Msg) tea.Cmd {
 			return screen.Send(screen.Toast{Text: msg.err.Error()})
 		}
 		return screen.Send(screen.OpenRun{Run: msg.run})
+	default:
+		return m.box.Update(msg)
 	}
 	return nil
 }
@@ -59,14 +62,15 @@ func (m *Model) open(r api.Run) tea.Cmd {
 		m.cancel()
 		m.cancel = nil
 	}
-	keep := Model{env: m.env, w: m.w, h: m.h, log: m.log, tall: m.tall, run: r}
+	keep := Model{env: m.env, w: m.w, h: m.h, log: m.log, tall: m.tall, run: r, box: m.box}
 	*m = keep
+	boxed := m.box.Open(r)
 	if m.env.Client == nil {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(m.env.Ctx)
 	m.cancel = cancel
-	return tea.Batch(m.watch(ctx, r.Id), m.countClasses(r.Id, r.Dataset), second(r.Id))
+	return tea.Batch(boxed, m.watch(ctx, r.Id), m.countClasses(r.Id, r.Dataset), second(r.Id))
 }
 
 // told takes a batch; one of a run that was left is dropped with its stream.
@@ -91,6 +95,9 @@ func (m *Model) told(msg batchMsg) tea.Cmd {
 	}
 	again := next(msg.run, msg.feed)
 	if screen.Terminal(m.state()) && !screen.Terminal(before) {
+		if screen.Terminal(m.run.State) { // it had ended before it was opened: no news
+			return tea.Batch(again, m.load(m.run.Id))
+		}
 		return tea.Batch(again, m.load(m.run.Id), screen.Send(screen.Toast{Text: m.ending()}))
 	}
 	return again

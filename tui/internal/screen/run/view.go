@@ -23,7 +23,11 @@ func (m *Model) View() []string {
 		return m.notice(text.Safe(m.failed.Error()), "esc goes back, R tries to connect again.")
 	}
 	t := m.env.Theme
-	out := append(m.head(), frame.Rule(t, m.w, "", ""))
+	out := m.head()
+	if lines := m.box.Lines(m.w, max(4, m.h/4)); len(lines) > 0 && !m.active() {
+		out = append(append(out, frame.Rule(t, m.w, "delivery", "")), lines...)
+	}
+	out = append(out, frame.Rule(t, m.w, "", ""))
 	below := frame.Rule(t, m.w, "story", m.scrolled())
 	story := m.storyHeight()
 	body := m.h - len(out) - 1 - story
@@ -117,6 +121,10 @@ func (m *Model) progress() []string {
 		return m.said(t.Bad.Render(g.Cross+" Failed:") + " " + text.Safe(m.reason()))
 	case api.StateCancelled:
 		return m.said(t.Warn.Render(g.Cross+" Cancelled.") + " " + text.Safe(m.reason()))
+	case api.StateStarting:
+		if why := m.reason(); why != "" {
+			return m.said(t.Warn.Render(g.Wait+" Starting.") + " " + text.Safe(why))
+		}
 	case api.StateQueued:
 		return m.said(t.Dim.Render(g.Wait + " Waiting in the queue" + m.place()))
 	case api.StateInterrupted:
@@ -125,13 +133,13 @@ func (m *Model) progress() []string {
 	return []string{m.bar()}
 }
 
-// said is a sentence in as many lines as it takes, four at most.
+// said is a sentence in as many lines as it takes, half the screen at most.
 func (m *Model) said(words string) []string {
 	var out []string
 	for _, l := range text.Wrap(words, m.w-3) {
 		out = append(out, " "+l)
 	}
-	return out[:min(len(out), 4)]
+	return out[:min(len(out), max(4, m.h/2))]
 }
 
 // bar is how far the phase is.
@@ -153,8 +161,8 @@ func (m *Model) bar() string {
 }
 
 func (m *Model) reason() string {
-	if m.story.reason != "" {
-		return m.story.reason
+	if m.story.reason != "" || m.state() == api.StateStarting && m.story.state != "" {
+		return m.story.reason // a reason for waiting that the list told may be an older one
 	}
 	if m.run.Reason != nil {
 		return *m.run.Reason
@@ -275,6 +283,12 @@ func (m *Model) numbers(w, h int) []string {
 			out = append(out, " "+line)
 		}
 	}
+	if words := m.later(); words != "" {
+		out = append(out, "")
+		for _, line := range text.Wrap(words, w-2) {
+			out = append(out, " "+line)
+		}
+	}
 	if m.active() && len(out)+3 <= h {
 		out = append(out, "")
 		for _, line := range text.Wrap("You may quit or lose the connection: training goes on.", w-2) {
@@ -282,6 +296,24 @@ func (m *Model) numbers(w, h int) []string {
 		}
 	}
 	return out
+}
+
+// later says what will be done with the result when the run has ended.
+func (m *Model) later() string {
+	n := m.run.Notify
+	if n == nil || !m.active() {
+		return ""
+	}
+	mail, link := n.Email != nil && *n.Email != "", n.Share != nil && *n.Share
+	switch {
+	case mail && link:
+		return "When it ends, a share link is made and mailed to " + text.Safe(*n.Email) + "."
+	case mail:
+		return "When it ends, the result is mailed to " + text.Safe(*n.Email) + "."
+	case link:
+		return "When it ends, a share link is made."
+	}
+	return ""
 }
 
 func (m *Model) bestCaption() string {

@@ -258,6 +258,10 @@ func (m *Model) row(i, nameW int) string {
 	if i == m.cursor {
 		cursor, label = t.Glyphs.Cursor+" ", t.Selected.Render(label)
 	}
+	if why := value(r.Reason); r.State == api.StateStarting && why != "" {
+		head := " " + cursor + glyph + text.Right(fmt.Sprint(r.Number), 5) + "  " + label + "  "
+		return head + text.Cut(words+": "+text.Safe(why), m.w-text.Width(head)-1, t.Glyphs.Ellipsis)
+	}
 	acc := t.Glyphs.Dash
 	switch {
 	case r.TestAccuracy != nil:

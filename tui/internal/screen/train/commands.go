@@ -48,7 +48,7 @@ func (m *Model) loadBases() tea.Cmd {
 }
 
 // send uploads what the server lacks and makes the run.
-func (m *Model) send(ctx context.Context, set screen.Dataset, recipe runspec.Recipe) tea.Cmd {
+func (m *Model) send(ctx context.Context, set screen.Dataset, recipe runspec.Recipe, w wish) tea.Cmd {
 	c := m.env.Client
 	return func() tea.Msg {
 		feed := screen.StartFeed(ctx, redraw, func(ctx context.Context, emit func(sendItem)) {
@@ -60,7 +60,9 @@ func (m *Model) send(ctx context.Context, set screen.Dataset, recipe runspec.Rec
 				return
 			}
 			emit(sendItem{sent: true})
-			run, err := c.CreateRun(ctx, api.RunCreate{Dataset: ds.Id, Recipe: &recipe})
+			order := api.RunCreate{Dataset: ds.Id, Recipe: &recipe}
+			w.order(&order)
+			run, err := c.CreateRun(ctx, order)
 			emit(sendItem{run: &run, err: err})
 		})
 		return next(feed)()

@@ -37,6 +37,9 @@ var bindings = []keys.Binding[*Model]{
 func (m *Model) idle() bool { return m.cancel == nil }
 
 func (m *Model) changed() bool {
+	if m.extra() != noExtra {
+		return m.wished()
+	}
 	f, ok := m.field()
 	return ok && f.Name != "preset" && f.Get(m.recipe) != f.Default(m.recipe.Preset)
 }

@@ -32,8 +32,9 @@ type Model struct {
 	asking  bool
 
 	recipe   runspec.Recipe
+	wish     wish
 	advanced bool
-	cursor   int // row: bases, then fields
+	cursor   int // row: bases, then fields, then extras
 	input    textinput.Model
 	editing  bool
 	invalid  string // what is wrong with the text being typed
@@ -97,7 +98,7 @@ func (m *Model) fields() []runspec.Field {
 }
 
 // rows is how many rows the cursor can stand on.
-func (m *Model) rows() int { return len(m.bases) + len(m.fields()) }
+func (m *Model) rows() int { return len(m.bases) + len(m.fields()) + len(m.extras()) }
 
 // field is the one under the cursor, false on a base model.
 func (m *Model) field() (runspec.Field, bool) {
@@ -165,6 +166,15 @@ func (m *Model) command() string {
 	if m.recipe.Preset != runspec.Quick {
 		fmt.Fprintf(&b, " --preset %s", m.recipe.Preset)
 	}
+	if m.wish.profile != "" {
+		fmt.Fprintf(&b, " --profile %s", quote(m.wish.profile))
+	}
+	if m.wish.email != "" {
+		fmt.Fprintf(&b, " --email %s", quote(m.wish.email))
+	}
+	if m.wish.share {
+		b.WriteString(" --share")
+	}
 	for _, f := range runspec.Fields() {
 		if f.Name != "base" && slices.Contains(m.recipe.Changed(), f.Name) {
 			fmt.Fprintf(&b, " --%s %s", strings.ReplaceAll(f.Name, "_", "-"), quote(f.Get(m.recipe)))
@@ -176,7 +186,7 @@ func (m *Model) command() string {
 // quote makes an argument of any text for a POSIX shell.
 func quote(s string) string {
 	safe := func(r rune) bool {
-		return r > 127 || r == '/' || r == '.' || r == '-' || r == '_' || r == ',' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+		return r > 127 || r == '/' || r == '@' || r == '.' || r == '-' || r == '_' || r == ',' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 	}
 	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !safe(r) }) < 0 {
 		return s

@@ -19,6 +19,8 @@ func (m *Model) Update(msg tea.Msg) tea.Cmd {
 		}
 	case screen.Connected:
 		return m.loadBases()
+	case screen.AbilitiesKnown:
+		m.able()
 	case basesLoadedMsg:
 		m.asking = false
 		m.failed = msg.err
@@ -87,7 +89,7 @@ func (m *Model) start() tea.Cmd {
 	ctx, cancel := context.WithCancel(m.env.Ctx)
 	m.cancel, m.problem, m.sent = cancel, nil, false
 	m.sending.Images, m.sending.KnownImages, m.sending.SentBytes, m.sending.Bytes = 0, 0, 0, 0
-	return m.send(ctx, *m.dataset, m.recipe)
+	return m.send(ctx, *m.dataset, m.recipe, m.wish)
 }
 
 func (m *Model) askStop() tea.Cmd {
@@ -109,6 +111,13 @@ func (m *Model) choose() tea.Cmd {
 		m.recipe.Base = m.bases[m.cursor].Name
 		return nil
 	}
+	switch m.extra() {
+	case emailRow:
+		return m.editEmail()
+	case profileRow, shareRow:
+		return m.step(1)
+	case noExtra:
+	}
 	f, ok := m.field()
 	if !ok {
 		return nil
@@ -124,6 +133,7 @@ func (m *Model) choose() tea.Cmd {
 
 // step goes through the values of a field that has a list of them.
 func (m *Model) step(by int) tea.Cmd {
+	m.stepExtra(by)
 	f, ok := m.field()
 	if !ok || f.Values == nil || f.Type == runspec.List {
 		return nil
@@ -163,11 +173,14 @@ func (m *Model) typed(msg tea.KeyPressMsg) tea.Cmd {
 		if m.validate(); m.invalid != "" {
 			return nil
 		}
+		m.editing = false
+		m.input.Blur()
+		if m.extra() == emailRow {
+			return m.takeEmail()
+		}
 		if f, ok := m.field(); ok {
 			_ = f.Set(&m.recipe, m.input.Value()) // validate has tried it
 		}
-		m.editing = false
-		m.input.Blur()
 		return nil
 	}
 	var cmd tea.Cmd
@@ -177,6 +190,10 @@ func (m *Model) typed(msg tea.KeyPressMsg) tea.Cmd {
 }
 
 func (m *Model) validate() {
+	if m.extra() == emailRow {
+		m.checkEmail()
+		return
+	}
 	f, ok := m.field()
 	if !ok {
 		return
@@ -195,6 +212,7 @@ func (m *Model) validate() {
 
 // reset gives the field under the cursor its preset's value back.
 func (m *Model) reset() tea.Cmd {
+	m.unwish()
 	if f, ok := m.field(); ok && f.Name != "preset" {
 		_ = f.Set(&m.recipe, f.Default(m.recipe.Preset)) // the table's own value
 	}

@@ -74,6 +74,13 @@ func (m *Model) list(w, h int) []string {
 		}
 		lines = append(lines, m.fieldRow(len(m.bases)+i, f, w))
 	}
+	for i, e := range m.extras() {
+		row := len(m.bases) + len(m.fields()) + i
+		if row == m.cursor {
+			at = len(lines)
+		}
+		lines = append(lines, m.extraRow(row, e, w))
+	}
 	if !m.advanced {
 		lines = append(lines, t.Dim.Render("   a shows all settings"))
 	}
@@ -207,6 +214,9 @@ func (m *Model) help(w int) []string {
 			add("Licence: " + text.Safe(*b.License))
 		}
 		return out
+	}
+	if e := m.extra(); e != noExtra {
+		return m.extraHelp(e, w)
 	}
 	f, ok := m.field()
 	if !ok {
