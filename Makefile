@@ -73,6 +73,34 @@ $(GOLANGCI):
 bench-features: build bases venv ## images a second of the feature pass and of Keras predict, in one run
 	@$(ENV); trainer/bench/features.sh
 
+##@ Deploy
+DOCKER             ?= docker
+DOCKER_BUILD_FLAGS ?=
+IMAGE_TAG          ?= dev
+TENSORFLOW         ?= cpu# or cuda, for NVIDIA GPUs
+TRAINER_IMAGE       = cultivar-trainer$(if $(filter cuda,$(TENSORFLOW)),-cuda)
+IMAGE_BUILD         = $(DOCKER) build $(DOCKER_BUILD_FLAGS) --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT)
+
+.PHONY: images
+images: image-server image-trainer ## both images, looked through and measured
+
+.PHONY: image-server
+image-server: ## the server's image: at most 60 MB
+	@$(IMAGE_BUILD) -f Dockerfile.server -t cultivar-server:$(IMAGE_TAG) .
+	@DOCKER="$(DOCKER)" deploy/check-image.sh cultivar-server:$(IMAGE_TAG) 60
+
+.PHONY: image-trainer
+image-trainer: ## the trainer's image: at most 900 MB; TENSORFLOW=cuda makes the one for GPUs
+	@$(IMAGE_BUILD) --build-arg TENSORFLOW=$(TENSORFLOW) -f Dockerfile.trainer -t $(TRAINER_IMAGE):$(IMAGE_TAG) .
+	@DOCKER="$(DOCKER)" deploy/check-image.sh $(TRAINER_IMAGE):$(IMAGE_TAG) $(if $(filter cuda,$(TENSORFLOW)),0,900) debian:bookworm-slim
+
+.PHONY: test-cluster
+test-cluster: build bases venv ## deploy both images to the cluster of KUBECONFIG, train there and break things
+	@if [ -z "$${KUBECONFIG:-}" ]; then exec .ci/cluster $(MAKE) --no-print-directory test-cluster; fi; \
+		CULTIVAR_BIN="$(CURDIR)/bin" CULTIVAR_TEST_DATA="$${CULTIVAR_TEST_DATA:-$(CURDIR)/../shared/data}" CULTIVAR_TEST_PYTHON="$(CURDIR)/.deps/venv/bin/python" \
+		$(GOTESTSUM) --format standard-verbose -- -tags cluster -count=1 -p 1 -timeout 40m \
+		./server/internal/runner/kubernetes ./server/internal/deploytest ./server/internal/clustertest
+
 ##@ Tidy
 .PHONY: clean
 clean: ## remove binaries; .deps stays, since it is slow to fetch
