@@ -90,7 +90,7 @@ type settingsFlags struct {
 
 // where adds the flags that every command has which works on a server's data.
 func (s *settingsFlags) where(f *pflag.FlagSet) {
-	f.StringVar(&s.file, "config", "", "settings file (YAML)")
+	f.StringVar(&s.file, "config", "", "settings file (default: config.yaml in the data folder, where there is one)")
 	f.StringVar(&s.given.Data, "data", "", "folder for everything the server keeps (default: the user's data folder)")
 }
 
@@ -99,9 +99,15 @@ func (s *settingsFlags) settings() (config.Config, config.System, error) {
 	if err != nil {
 		return config.Config{}, sys, err
 	}
+	file := s.file
+	if file == "" {
+		if file, err = s.given.FileIn(sys); err != nil {
+			return config.Config{}, sys, err
+		}
+	}
 	var c config.Config
-	if s.file != "" {
-		if c, err = config.Load(s.file); err != nil {
+	if file != "" {
+		if c, err = config.Load(file); err != nil {
 			return c, sys, err
 		}
 	}

@@ -180,6 +180,42 @@ func TestCertificateIsRenewed(t *testing.T) {
 	}
 }
 
+// TestSettings looks which settings are in force: a flag's before the file's before the default.
+func TestSettings(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	write("config.yaml", "slots: 3\n")
+	other := write("other.yaml", "data: /elsewhere\nslots: 4\n")
+	broken := write("broken.yaml", "slotz: 4\n")
+	for _, c := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"the data folder's file", []string{"--data", dir}, []string{"data: " + dir + "\n", "slots: 3\n", "runner: local\n"}},
+		{"a file that is named", []string{"--config", other}, []string{"data: /elsewhere\n", "slots: 4\n"}},
+		{"a flag", []string{"--config", other, "--data", dir}, []string{"data: " + dir + "\n", "slots: 4\n"}},
+		{"a mistake", []string{"--config", broken}, []string{broken, "line 1", `did you mean "slots"?`}},
+		{"no such file", []string{"--config", "nowhere.yaml"}, []string{"nowhere.yaml"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			out, _ := exec.Command(serverBinary, append([]string{"config"}, c.args...)...).CombinedOutput() //nolint:gosec // built by this test
+			for _, want := range c.want {
+				if !strings.Contains(string(out), want) {
+					t.Errorf("%q is not in\n%s", want, out)
+				}
+			}
+		})
+	}
+}
+
 // TestDelivered goes the whole way from a run to the mail and the file behind its link.
 func TestDelivered(t *testing.T) {
 	mails := t.TempDir()

@@ -136,6 +136,22 @@ func (c *Config) paths() []*string {
 	return out
 }
 
+// settingsFile is read when no other file is named: a server that a program started by itself has settings too.
+const settingsFile = "config.yaml"
+
+// FileIn returns the settings file that lies in the data folder, empty when there is none.
+func (c Config) FileIn(sys System) (string, error) {
+	dir, err := c.data(sys)
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, settingsFile)
+	if !sys.Exists(file) {
+		return "", nil
+	}
+	return file, nil
+}
+
 func (c Config) data(sys System) (string, error) {
 	dir := c.Data
 	for _, try := range []func() string{

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// leeway is how far the clocks of this machine and of the API server may differ.
-	leeway = 30 * time.Second
+	// Leeway is how far the clocks of this machine and of the API server may differ.
+	Leeway = 30 * time.Second
 	// maxToken bounds a token, bytes; those of Kubernetes have about 1 200.
 	maxToken = 8 << 10
 )
@@ -109,7 +109,7 @@ func (c *Credentials) verify(ctx context.Context, caller tasks.Caller, a store.A
 
 func (c *Credentials) fits(said jwt.Claims, more claims, issuer string, caller tasks.Caller, a store.Attempt) bool {
 	wanted := jwt.Expected{Issuer: issuer, Time: c.o.Now()}
-	return issuer != "" && said.Expiry != nil && said.ValidateWithLeeway(wanted, leeway) == nil &&
+	return issuer != "" && said.Expiry != nil && said.ValidateWithLeeway(wanted, Leeway) == nil &&
 		len(said.Audience) == 1 && said.Audience[0] == c.o.Audience(a.Task, a.Attempt) &&
 		more.Kubernetes.Namespace == c.o.Namespace && more.Kubernetes.Pod.UID == caller.Executor
 }

@@ -79,12 +79,12 @@ func dsn(path, mode string, extra ...string) string {
 }
 
 func (s *Store) prepare(ctx context.Context) error {
-	var version string
-	if err := s.write.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&version); err != nil {
+	_, buggy, err := library(ctx, s.write)
+	if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
-	if older(version, oldestSQLite) {
-		return fmt.Errorf("open database: SQLite %s can corrupt a database in WAL mode; this program needs %s or newer", version, oldestSQLite)
+	if buggy != "" {
+		return fmt.Errorf("open database: %s", buggy)
 	}
 	dir, err := fs.Sub(migrations, "migrations")
 	if err != nil {
