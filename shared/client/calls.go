@@ -124,6 +124,19 @@ func Settled(d api.Delivery) bool {
 	return d.State == api.DeliveryDelivered || d.State == api.DeliveryFailed
 }
 
+// Needs is the link that a waiting mail goes out after, out of a run's deliveries; nil when it waits for none.
+func Needs(d api.Delivery, all []api.Delivery) *api.Delivery {
+	if d.Kind != api.DeliveryEmail || d.State != api.DeliveryWaiting || d.Next != nil {
+		return nil
+	}
+	for i, x := range all {
+		if x.Kind == api.DeliveryLink && !Settled(x) {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
 // CheckAddress tells whether a text is one plain mail address. The server decides; this is to say so before an upload.
 func CheckAddress(text string) error {
 	a, err := mail.ParseAddress(text)

@@ -86,6 +86,9 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
+// Server is the server's address as people write it.
+func (c *Client) Server() string { return c.server }
+
 // apiPath is where the API lies below a server's address.
 const apiPath = "/api/v1/"
 
@@ -175,11 +178,19 @@ func (c *Client) linkError(ctx context.Context, err error) error {
 
 // reason strips what the sentence around it says already: addresses and the names of system calls.
 func reason(err error) error {
-	var errno syscall.Errno
-	var u *url.Error
+	var (
+		errno syscall.Errno
+		name  *net.DNSError
+		op    *net.OpError
+		u     *url.Error
+	)
 	switch {
 	case errors.As(err, &errno):
 		return errno
+	case errors.As(err, &name) && name.IsNotFound:
+		return fmt.Errorf("no machine is called %s", name.Name)
+	case errors.As(err, &op):
+		return op.Err
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("the connection was cut")
 	case errors.As(err, &u):
@@ -224,6 +235,10 @@ func (c *Client) refusal(resp *http.Response) error {
 	var e api.Error
 	if json.Unmarshal(b, &e) == nil && e.Code.Valid() && e.Message != "" {
 		return &e
+	}
+	// What Go and nginx answer, in plain text, to someone who does not encrypt.
+	if text := strings.ToLower(string(b)); strings.Contains(text, "http request") && strings.Contains(text, "https") && resp.StatusCode == http.StatusBadRequest {
+		return api.Errorf(api.CodeInvalid, "The server at %s speaks https: write its address with https:// in place of http://.", c.server)
 	}
 	code := api.CodeOf(resp.StatusCode)
 	switch code {

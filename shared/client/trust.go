@@ -28,21 +28,30 @@ func trusted(pem string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// redirect refuses to be led from https to http: the token would travel in the clear.
+// redirect refuses to be led from https to http, where the token would travel in the clear, and from http to another
+// machine without encryption: a port of this machine may be all that was agreed to.
 func redirect(r *http.Request, via []*http.Request) error {
 	if len(via) >= maxRedirects {
-		return errors.New("it redirects in a circle")
+		return misled("it redirects in a circle")
 	}
-	if via[0].URL.Scheme == "https" && r.URL.Scheme != "https" {
-		return errors.New("it redirects to an address without encryption")
+	first := via[0].URL
+	if r.URL.Scheme != "https" && (first.Scheme == "https" || r.URL.Hostname() != first.Hostname()) {
+		return misled("it redirects to an address without encryption")
 	}
 	return nil
 }
 
-// distrust explains an answer that was not taken because of the server's certificate; nil for any other trouble. The code
-// is none that is tried again: a certificate does not mend itself.
+// misled is why a redirect was not followed.
+type misled string
+
+func (m misled) Error() string { return string(m) }
+
+// distrust explains an answer that was not taken because of the server's certificate or where it leads; nil for any other
+// trouble. The code is none that is tried again: a certificate does not mend itself.
 func (c *Client) distrust(err error) *api.Error {
 	switch {
+	case is[misled](err):
+		return api.Errorf(api.CodeForbidden, "What answers at %s was not believed: %v. Check the address.", c.server, reason(err))
 	case is[x509.UnknownAuthorityError](err):
 		return api.Errorf(api.CodeForbidden, "The certificate of the server at %s was signed by an authority that this machine does not know. If the server is yours, name its authority once: cultivar login %s --ca FILE", c.server, c.server)
 	case is[x509.HostnameError](err):

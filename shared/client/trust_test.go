@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -87,6 +88,70 @@ func TestTokenStaysEncrypted(t *testing.T) {
 	case token := <-told:
 		t.Errorf("the plain server was asked with %q", token)
 	default:
+	}
+}
+
+// TestRedirectToAnotherMachine: what answers on a forwarded port cannot lead photos to another machine in the clear.
+func TestRedirectToAnotherMachine(t *testing.T) {
+	asked := make(chan string, 4)
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.Host
+		_ = json.NewEncoder(w).Encode(api.Version{Version: "1.2.3"})
+	}))
+	t.Cleanup(other.Close)
+	here := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Path, "/moved") {
+			http.Redirect(w, r, "/moved"+r.URL.Path, http.StatusTemporaryRedirect)
+			return
+		}
+		http.Redirect(w, r, strings.Replace(other.URL, "127.0.0.1", "localhost", 1), http.StatusTemporaryRedirect)
+	}))
+	t.Cleanup(here.Close)
+	c, err := client.New(client.Options{Server: here.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Version(t.Context()); err == nil || !strings.Contains(err.Error(), "without encryption") || api.Code(err) == api.CodeUnavailable {
+		t.Errorf("it says %v (%s)", err, api.Code(err))
+	}
+	if len(asked) != 0 {
+		t.Errorf("%s was asked", <-asked)
+	}
+}
+
+// failing is a transport on which nothing arrives.
+type failing struct{ err error }
+
+func (f failing) RoundTrip(*http.Request) (*http.Response, error) { return nil, f.err }
+
+// TestWhyNoAnswerCame: why no answer came is told in words, and a server that wants https is recognised.
+func TestWhyNoAnswerCame(t *testing.T) {
+	srv := httptest.NewUnstartedServer(versioned())
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	dial := func(err error) *http.Client {
+		return &http.Client{Transport: failing{&net.OpError{Op: "dial", Net: "tcp", Err: err}}}
+	}
+	for name, tc := range map[string]struct {
+		server    string
+		http      *http.Client
+		says, not string
+	}{
+		"no such name": {"https://nowhere.invalid", dial(&net.DNSError{Err: "no such host", Name: "nowhere.invalid", Server: "10.0.0.1:53", IsNotFound: true}), "no machine is called nowhere.invalid", "lookup"},
+		"too slow":     {"https://10.1.2.3", dial(errors.New("i/o timeout")), "(i/o timeout)", "dial"},
+		"nobody there": {"https://127.0.0.1:1", nil, "connection refused", "dial"},
+		"https":        {"http" + strings.TrimPrefix(srv.URL, "https"), nil, "speaks https", "HTTP 400"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := client.New(client.Options{Server: tc.server, HTTP: tc.http})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err = c.Version(t.Context()); err == nil || !strings.Contains(err.Error(), tc.says) || strings.Contains(err.Error(), tc.not) {
+				t.Errorf("it says %v", err)
+			}
+		})
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 
 // event is a line of `cultivar … --json`; which fields are set depends on Event.
 type event struct {
-	Event        string         `json:"event"`
+	Event        string         `json:"message_type"`
 	Images       int            `json:"images"`
 	KnownImages  int            `json:"known_images"`
 	ID           int64          `json:"id"`

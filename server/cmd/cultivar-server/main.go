@@ -30,7 +30,7 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(), tokenCommand(), configCommand(), superviseCommand())
+	root.AddCommand(serveCommand(), tokenCommand(), configCommand(), doctorCommand(), superviseCommand())
 	return root
 }
 

@@ -79,7 +79,7 @@ func serve(ctx context.Context, c config.Config, executable string) (err error) 
 // lockData takes the data folder for this process; free is false when another server has it. The file stays, for
 // removing it would let two servers lock two files of the same name.
 func lockData(dir string) (lock *os.File, free bool, err error) {
-	lock, err = os.OpenFile(filepath.Join(dir, "server.lock"), os.O_CREATE|os.O_RDWR, files.FileMode)
+	lock, err = os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, files.FileMode)
 	if err != nil {
 		return nil, false, fmt.Errorf("lock the data folder: %w", err)
 	}

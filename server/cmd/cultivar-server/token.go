@@ -145,13 +145,14 @@ func (s *settingsFlags) withStore(ctx context.Context, work func(*store.Store) e
 	return work(db)
 }
 
-// ownData refuses to work on another account's data folder: the files made there would be closed to the server.
+// ownData refuses to work as root on another account's data folder: the files made there would be closed to the server.
+// Whoever else may not write there is told so by the first write.
 func ownData(dir string) error {
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
 		return fmt.Errorf("look at the data folder: %w", err)
 	}
-	if int(st.Uid) != os.Getuid() {
+	if os.Getuid() == 0 && st.Uid != 0 {
 		return fmt.Errorf("the data folder %s belongs to the account with number %d: run this as that account, such as with sudo -u '#%d'", dir, st.Uid, st.Uid)
 	}
 	return nil

@@ -74,7 +74,7 @@ func newCluster(t *testing.T) (*cluster, post) {
 	c.deploy(t)
 	c.api = listen(t, "127.0.0.1:0", func(ctx context.Context) (conn, error) { return c.dial(ctx, 8080) })
 	c.ready(t)
-	c.token = strings.TrimSpace(c.exec(t, "cultivar-server", "/cultivar-server", "token", "create", "ada", "--config", "/etc/cultivar/config.yaml"))
+	c.token = strings.TrimSpace(c.exec(t, "server", "/cultivar-server", "token", "create", "ada", "--config", "/etc/cultivar/config.yaml"))
 	if c.client, err = client.New(client.Options{Server: c.api.url(), Token: c.token}); err != nil {
 		t.Fatal(err)
 	}

@@ -54,6 +54,9 @@ func (c *cluster) start(t *testing.T, dataset string, profile string, change fun
 		}
 	}()
 	t.Cleanup(func() {
+		if t.Failed() { // it may be running, and must not take the next one's place
+			_, _ = c.client.CancelRun(context.WithoutCancel(t.Context()), r.Id)
+		}
 		stop()
 		<-f.done
 		if t.Failed() {

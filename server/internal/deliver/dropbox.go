@@ -15,6 +15,7 @@ import (
 
 	"github.com/dropbox/dropbox-sdk-go-unofficial/v6/dropbox"
 	"github.com/dropbox/dropbox-sdk-go-unofficial/v6/dropbox/auth"
+	"github.com/dropbox/dropbox-sdk-go-unofficial/v6/dropbox/check"
 	"github.com/dropbox/dropbox-sdk-go-unofficial/v6/dropbox/files"
 	"github.com/dropbox/dropbox-sdk-go-unofficial/v6/dropbox/sharing"
 	"golang.org/x/oauth2"
@@ -33,6 +34,7 @@ const (
 type account struct {
 	files   files.ContextClient
 	sharing sharing.ContextClient
+	echo    check.ContextClient
 }
 
 // connect reads the account's secrets and makes clients with them. The first call of a client fetches an access token.
@@ -61,7 +63,7 @@ func connect(ctx context.Context, c config.Dropbox, roots *x509.CertPool) (accou
 	}
 	source := app.TokenSource(context.WithValue(ctx, oauth2.HTTPClient, base), &oauth2.Token{RefreshToken: string(refresh)})
 	settings.Client = &http.Client{Transport: &oauth2.Transport{Source: source, Base: base.Transport}, Timeout: requestTimeout, CheckRedirect: stay}
-	return account{files: files.NewContext(settings), sharing: sharing.NewContext(settings)}, nil
+	return account{files: files.NewContext(settings), sharing: sharing.NewContext(settings), echo: check.NewContext(settings)}, nil
 }
 
 // stay follows no redirection: what is sent is for the host that was configured.
@@ -90,7 +92,7 @@ func (l limits) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, _ := io.ReadAll(io.LimitReader(res.Body, 1<<12)) // only for the time to wait, which the header tells too
-	p := &problem{text: "Dropbox has a problem of its own.", after: retryAfter(res.Header, body), err: fmt.Errorf("%s %s: %s", r.Method, r.URL.Path, res.Status)}
+	p := &problem{text: "Dropbox has a problem of its own.", passing: true, after: retryAfter(res.Header, body), err: fmt.Errorf("%s %s: %s", r.Method, r.URL.Path, res.Status)}
 	if res.StatusCode == http.StatusTooManyRequests {
 		p.text = "Dropbox asks to wait, because it was asked too often."
 	}

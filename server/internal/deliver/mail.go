@@ -22,6 +22,10 @@ type post interface {
 	// send hands a letter over, once. Its error is a *problem, which is unknown when the letter may have been taken.
 	// It may be called from one goroutine at a time.
 	send(ctx context.Context, l letter) error
+	// check tries all of that but the mail, and says in words what works. Its error is a *problem.
+	check(ctx context.Context) (works string, err error)
+	// remedy is what an admin can do about an error of check.
+	remedy(err error) string
 }
 
 // letter is a mail. None of its lines has a line break in it.

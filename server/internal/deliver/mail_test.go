@@ -110,7 +110,7 @@ func TestMailThatIsNotTaken(t *testing.T) {
 		mails    int
 		reason   string
 	}{
-		{"nobody there", smtptest.Options{}, "nobody@example.org", api.DeliveryFailed, 1, 0, "Check the address"},
+		{"nobody there", smtptest.Options{}, "nobody@example.org", api.DeliveryFailed, 1, 0, "for this address: 550 5.1.1 There is nobody of this name. Check the address."},
 		{"refused", smtptest.Options{Fault: func(string) smtptest.Fault { return smtptest.Refuse }}, "ada@example.org", api.DeliveryFailed, 1, 0, "refused"},
 		{"busy for a while", smtptest.Options{Fault: func(string) smtptest.Fault {
 			if busy--; busy >= 0 {

@@ -11,6 +11,7 @@ type problem struct {
 	text    string        // sentences for people; texts of others in it are safe
 	final   bool          // another attempt would end the same
 	unknown bool          // it may have happened all the same
+	passing bool          // the other side said that it cannot now
 	after   time.Duration // no sooner than this
 	err     error         // for the log; may be nil
 }

@@ -1,7 +1,9 @@
 package deliver
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -28,7 +30,7 @@ func (secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 func readSecret(path, what string) (secret, error) {
 	b, err := os.ReadFile(path)
 	if err == nil && strings.TrimSpace(string(b)) == "" {
-		err = fmt.Errorf("%s is empty", path)
+		err = &fs.PathError{Op: "read", Path: path, Err: errors.New("it is empty")}
 	}
 	if err != nil {
 		return "", &problem{text: fmt.Sprintf("This server cannot read its %s. Ask its admin.", what), err: err}

@@ -16,7 +16,10 @@ import (
 	"github.com/cultivar-ml/cultivar/server/internal/config"
 )
 
-const sendGridURL = "https://api.sendgrid.com"
+const (
+	sendGridURL = "https://api.sendgrid.com"
+	sendPath    = "/v3/mail/send"
+)
 
 // sendGridPost hands mails to SendGrid: https://www.twilio.com/docs/sendgrid/api-reference/mail-send/mail-send.
 type sendGridPost struct {
@@ -31,7 +34,7 @@ func newSendGrid(c config.Mail, roots *x509.CertPool) *sendGridPost {
 		url = sendGridURL
 	}
 	return &sendGridPost{
-		url: strings.TrimSuffix(url, "/") + "/v3/mail/send", keyFile: c.SendGridFile,
+		url: strings.TrimSuffix(url, "/") + sendPath, keyFile: c.SendGridFile,
 		client: &http.Client{Transport: transport(roots), Timeout: mailTimeout, CheckRedirect: stay},
 	}
 }
@@ -110,7 +113,7 @@ func sendGridProblem(res *http.Response, said []byte) error {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		return &problem{text: "SendGrid does not let this server send: " + sendGridWords(said) + ". Ask this server's admin.", final: true, err: err}
 	case status == http.StatusTooManyRequests || status >= 500:
-		return &problem{text: "SendGrid could not take the mail now.", after: max(retryAfter(res.Header, nil), time.Minute), err: err}
+		return &problem{text: "SendGrid could not take the mail now.", passing: true, after: max(retryAfter(res.Header, nil), time.Minute), err: err}
 	}
 	return &problem{text: "SendGrid refused the mail: " + sendGridWords(said) + ". Check the address.", final: true, err: err}
 }

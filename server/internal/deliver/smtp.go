@@ -6,7 +6,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/textproto"
+	"strconv"
+	"strings"
 	"time"
 
 	gomail "github.com/wneessen/go-mail"
@@ -120,11 +123,19 @@ func dialProblem(err error) error {
 	case errors.As(err, &reply) && reply.Code >= firstRefusal:
 		return &problem{text: fmt.Sprintf("The mail server does not let this server in: %s. Ask this server's admin.", words(reply.Error())), err: err}
 	case errors.As(err, &reply):
-		return &problem{text: fmt.Sprintf("The mail server is busy: %s.", words(reply.Error())), err: err}
+		return &problem{text: fmt.Sprintf("The mail server is busy: %s.", words(reply.Error())), passing: true, err: err}
 	case errors.As(err, &unknown), errors.As(err, &name):
 		return &problem{text: "The mail server's certificate cannot be trusted. Ask this server's admin.", err: err}
+	case answered(err):
+		return &problem{text: "The mail server does not speak as this server's settings say. Ask this server's admin.", err: err}
 	}
 	return &problem{text: "The mail server could not be reached.", err: err}
+}
+
+// answered tells whether somebody took the connection that came to nothing.
+func answered(err error) bool {
+	var away *net.OpError
+	return !errors.As(err, &away) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
 }
 
 // sendProblem says why a mail was not taken, or that nobody knows.
@@ -138,11 +149,21 @@ func sendProblem(err error) error {
 	case e.Reason == gomail.ErrSMTPDataClose && code == 0:
 		return &problem{text: "The connection broke when the mail server had the whole mail, so nobody knows whether it took it. It is sent once more.", unknown: true, err: err}
 	case e.Reason == gomail.ErrSMTPRcptTo && code >= firstRefusal:
-		return &problem{text: "The mail server does not take mail for this address: " + words(err.Error()) + ". Check the address.", final: true, err: err}
+		return &problem{text: "The mail server does not take mail for this address: " + replied(e) + ". Check the address.", final: true, err: err}
 	case code >= firstRefusal:
-		return &problem{text: "The mail server refused the mail: " + words(err.Error()) + ". Ask this server's admin.", final: true, err: err}
+		return &problem{text: "The mail server refused the mail: " + replied(e) + ". Ask this server's admin.", final: true, err: err}
 	case code != 0:
-		return &problem{text: "The mail server could not take the mail now: " + words(err.Error()) + ".", err: err}
+		return &problem{text: "The mail server could not take the mail now: " + replied(e) + ".", err: err}
 	}
 	return &problem{text: "The connection to the mail server broke.", err: err}
+}
+
+// replied is what the mail server said, from its code on. The library has it among words of its own.
+func replied(e *gomail.SendError) string {
+	text := e.Error()
+	if i := strings.Index(text, strconv.Itoa(e.ErrorCode())+" "); i >= 0 {
+		text = text[i:]
+	}
+	text, _, _ = strings.Cut(text, ", affected ")
+	return strings.TrimRight(words(strings.ReplaceAll(text, `"`, "")), ".")
 }

@@ -28,8 +28,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// config reaches the cluster to test with. A missing one fails: this file is built only when it is meant to run.
-func config(t *testing.T) *rest.Config {
+// access reaches the cluster to test with. A missing one fails: this file is built only when it is meant to run.
+func access(t *testing.T) *rest.Config {
 	t.Helper()
 	path := os.Getenv("CULTIVAR_TEST_KUBECONFIG")
 	if path == "" {
@@ -68,7 +68,7 @@ func namespaced(t *testing.T, dir, ns string) []manifest {
 // TestClusterTakesEveryOverlay asks a real API server, with admission, to apply every object strictly; the namespace is
 // made and removed, of the rest nothing stays.
 func TestClusterTakesEveryOverlay(t *testing.T) {
-	c := config(t)
+	c := access(t)
 	client, err := dynamic.NewForConfig(c)
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestClusterTakesEveryOverlay(t *testing.T) {
 // TestClusterRefusesAPodThatIsNotRestricted shows that the namespace's labels have their effect: without it the checks
 // above would say nothing.
 func TestClusterRefusesAPodThatIsNotRestricted(t *testing.T) {
-	kube := kubernetes.NewForConfigOrDie(config(t))
+	kube := kubernetes.NewForConfigOrDie(access(t))
 	all := render(t, kustomizations(t)["base"])
 	ns := one[*corev1.Namespace](t, all, "cultivar")
 	ns.Name = fmt.Sprintf("deploytest-%d", time.Now().UnixNano()%1e6)
@@ -144,7 +144,7 @@ func TestClusterRefusesAPodThatIsNotRestricted(t *testing.T) {
 
 // TestClusterGrantsTheServerNoMore asks the cluster's own authorizer.
 func TestClusterGrantsTheServerNoMore(t *testing.T) {
-	c := config(t)
+	c := access(t)
 	kube := kubernetes.NewForConfigOrDie(c)
 	ns := fmt.Sprintf("deploytest-%d", time.Now().UnixNano()%1e6)
 	client, err := dynamic.NewForConfig(c)

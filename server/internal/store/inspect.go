@@ -9,6 +9,10 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // mostDamages is how many sentences on damage are read; the first ones tell enough.
@@ -21,13 +25,16 @@ type Inspection struct {
 	Schema int64    // the newest migration that the file has had
 	Known  int64    // the newest migration of this program
 	Damage []string // what SQLite finds wrong with the file, in its words; nil: nothing
-	Bytes  int64
+	Bytes  int64    // of the file and its log
 }
 
 // Inspect looks into the database file at path without changing it or migrating it, beside a running server too. It fails
-// where the file cannot be read as a database at all; what is absent is fs.ErrNotExist.
+// where the file cannot be read; what is absent is fs.ErrNotExist.
 func Inspect(ctx context.Context, path string) (Inspection, error) {
 	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		err = &fs.PathError{Op: "open", Path: path, Err: unix.EISDIR}
+	}
 	if err != nil {
 		return Inspection{}, fmt.Errorf("inspect database: %w", err)
 	}
@@ -38,10 +45,17 @@ func Inspect(ctx context.Context, path string) (Inspection, error) {
 	if quiet && (err != nil || out.Damage != nil) && exists(path+"-wal") {
 		out, err = inspect(ctx, path, false)
 	}
+	var refused *sqlite.Error
+	if errors.As(err, &refused) && (refused.Code()&0xff == sqlite3.SQLITE_CORRUPT || refused.Code()&0xff == sqlite3.SQLITE_NOTADB) {
+		out.Damage, err = append(out.Damage, refused.Error()), nil
+	}
 	if err != nil {
 		return Inspection{}, fmt.Errorf("inspect database: %w", err)
 	}
 	out.Bytes = info.Size()
+	if log, err := os.Stat(path + "-wal"); err == nil {
+		out.Bytes += log.Size()
+	}
 	return out, nil
 }
 

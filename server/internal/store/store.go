@@ -63,16 +63,17 @@ func Open(ctx context.Context, path string, now func() time.Time) (*Store, error
 }
 
 func dsn(path, mode string, extra ...string) string {
+	busy := fmt.Sprintf("_pragma=busy_timeout(%d)", BusyPatience)
 	params := append([]string{
 		"mode=" + mode,
-		"_pragma=busy_timeout(5000)",
+		busy,
 		"_pragma=journal_mode(WAL)",
 		"_pragma=synchronous(FULL)",
 		"_pragma=foreign_keys(1)",
 		"_pragma=journal_size_limit(67108864)",
 	}, extra...)
 	if mode == "ro" {
-		params = []string{"mode=ro", "_pragma=busy_timeout(5000)", "_pragma=query_only(1)"}
+		params = []string{"mode=ro", busy, "_pragma=query_only(1)"}
 	}
 	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: strings.Join(params, "&")}
 	return u.String()

@@ -77,6 +77,7 @@ type Model struct {
 	mouse   bool
 	link    linkState
 	asking  bool // what the server can do is being asked for
+	timed   bool // a server that does not answer is asked again by itself
 }
 
 type linkState int
@@ -84,8 +85,13 @@ type linkState int
 const (
 	connecting linkState = iota
 	connected
-	refused
+	refused   // there is no server
+	away      // there is one, which does not answer now
+	signedOut // it does not know the user
 )
+
+// recheck is when a server that did not answer is asked again.
+const recheck = 5 * time.Second
 
 // New makes the root with its screens; it connects when the program starts.
 func New(ctx context.Context, o Options) (*Model, error) {
@@ -125,20 +131,23 @@ func (m *Model) connect() tea.Cmd {
 
 // abilitiesMsg is what the server is set up to do.
 type abilitiesMsg struct {
+	from      *client.Client
 	abilities api.Abilities
 	err       error
 }
 
-// abilities asks for them, until they are known.
+type recheckMsg struct{}
+
+// abilities asks for them. That they come tells too that the server answers, and knows the user.
 func (m *Model) abilities() tea.Cmd {
-	if m.env.Client == nil || m.env.Abilities != nil || m.asking {
+	if m.env.Client == nil || m.asking {
 		return nil
 	}
 	m.asking = true
 	ctx, c := m.env.Ctx, m.env.Client
 	return func() tea.Msg {
 		a, err := c.Abilities(ctx)
-		return abilitiesMsg{abilities: a, err: err}
+		return abilitiesMsg{from: c, abilities: a, err: err}
 	}
 }
 

@@ -36,10 +36,14 @@ func (m *Model) ask(a screen.Ask) tea.Cmd {
 
 func (m *Model) dialogKey(msg tea.KeyPressMsg) tea.Cmd {
 	d := m.dialog
-	if d.typing {
+	key := msg.String()
+	switch {
+	case d.typing:
 		return m.fieldKey(msg)
+	case d.input != nil && (msg.Text != "" && key != "space" || key == "backspace"):
+		return tea.Batch(d.enter(), d.fill(msg)) // text goes into the field, wherever the cursor is
 	}
-	switch msg.String() {
+	switch key {
 	case "left", "right", "h", "l":
 		d.yes = !d.yes
 	case "tab", "down":

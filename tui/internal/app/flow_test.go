@@ -230,6 +230,256 @@ func TestShareAsksAndFollows(t *testing.T) {
 	}
 }
 
+// TestRetryIsSentOnce: pressing R again and again before the server has answered orders nothing more.
+func TestRetryIsSentOnce(t *testing.T) {
+	garden(t)
+	d := &double{report: reportJSON, runs: []api.Run{done()}, abilities: able}
+	d.delivers(under(letter(), api.DeliveryFailed))
+	r := newRig(t, rigOptions{server: d.start(t), w: 100, h: 30})
+	openResults()(r)
+	r.until("R retry delivery")
+	r.keys("R", "R", "R")
+	r.until("tries again now")
+	if n := len(d.posts); n != 1 {
+		t.Errorf("the server was asked %d times", n)
+	}
+	r.until("R retry delivery")
+}
+
+// TestLetterStaysText: letters typed when the cursor has left a dialog's field go into the field, and are no shortcuts.
+func TestLetterStaysText(t *testing.T) {
+	garden(t)
+	d := &double{report: reportJSON, runs: []api.Run{done()}, abilities: able}
+	r := newRig(t, rigOptions{server: d.start(t), w: 100, h: 30})
+	openResults()(r)
+	r.until("s makes a share link")
+	r.keys("s")
+	r.until("Mail it to")
+	r.send(tea.PasteMsg{Content: "a@example.org"})
+	r.keys("enter", "n", "q", "h", "r")
+	if r.m.dialog == nil || r.m.dialog.input.Value() != "a@example.orgnqhr" || len(d.posts) != 0 {
+		t.Fatalf("letters did something:\n%s", r.screen())
+	}
+	r.keys("enter")
+	r.send(tea.KeyPressMsg{Code: tea.KeyBackspace})
+	if got := r.m.dialog.input.Value(); got != "a@example.orgnqh" || !r.m.dialog.typing {
+		t.Errorf("backspace leaves %q", got)
+	}
+	r.keys("tab")
+	r.send(tea.PasteMsg{Content: "x"})
+	if got := r.m.dialog.input.Value(); got != "a@example.orgnqhx" {
+		t.Errorf("after pasting: %q", got)
+	}
+	r.keys("tab", "esc")
+	if r.m.dialog != nil {
+		t.Error("esc did not close the dialog")
+	}
+}
+
+// TestTrainAgainAsks: r lies next to R and starts a training, so it asks.
+func TestTrainAgainAsks(t *testing.T) {
+	garden(t)
+	d := &double{}
+	ended()(&rigOptions{}, d, "")
+	r := newRig(t, rigOptions{server: d.start(t), w: 100, h: 30})
+	openRun("Finished")(r)
+	r.until("r train again")
+	r.keys("r")
+	r.until("Train flowers #14 again?")
+	r.keys("enter")
+	if r.m.dialog != nil || len(d.posts) != 0 {
+		t.Fatal("enter must go back and send nothing")
+	}
+	r.keys("r")
+	r.until("Train flowers #14 again?")
+	r.keys("tab", "enter")
+	if path := <-d.posts; path != "/api/v1/runs/r14/retry" {
+		t.Errorf("sent %s", path)
+	}
+}
+
+// TestServerComesBack: while the server is away the top line says so, and once it answers again what could not be had is
+// there, without a key.
+func TestServerComesBack(t *testing.T) {
+	garden(t)
+	d := &double{report: reportJSON, runs: []api.Run{done()}, abilities: able}
+	d.delivers(link())
+	d.broken.Store(true)
+	r := newRig(t, rigOptions{server: d.start(t), w: 100, h: 30})
+	r.until("unavailable", "R connect again")
+	r.keys("3")
+	r.until("being repaired")
+	d.broken.Store(false)
+	r.send(recheckMsg{}) // the clock's, five seconds later
+	r.until("ready", "done")
+	r.keys("4")
+	r.until("36 of 40 photos", "dropbox.com")
+	d.broken.Store(true)
+	r.keys("3")
+	r.until("unavailable")
+	d.broken.Store(false)
+	r.keys("R")
+	r.until("ready")
+}
+
+// TestDeliveriesAreAskedForAgain: a first look without an answer is not the last.
+func TestDeliveriesAreAskedForAgain(t *testing.T) {
+	garden(t)
+	d := &double{report: reportJSON, runs: []api.Run{done()}, abilities: able}
+	d.delivers(link())
+	r := newRig(t, rigOptions{server: d.start(t), w: 100, h: 30})
+	openResults()(r)
+	r.until("dropbox.com")
+	d.broken.Store(true)
+	r.keys("3", "4")
+	r.until("As it was before: The database is being repaired", "dropbox.com")
+	d.broken.Store(false)
+	d.delivers(letter())
+	r.until("mail  delivered") // by itself
+	if strings.Contains(r.screen(), "As it was before") {
+		t.Errorf("it still says that it failed:\n%s", r.screen())
+	}
+}
+
+// TestEndedTokenIsNotTriedAgain: who tries a wrong token again and again is locked out, and with them everybody who
+// comes from the same address.
+func TestEndedTokenIsNotTriedAgain(t *testing.T) {
+	garden(t)
+	d := &double{report: reportJSON, runs: []api.Run{done()}, abilities: able}
+	d.delivers(under(link(), api.DeliverySending))
+	r := newRig(t, rigOptions{server: d.start(t), w: 100, h: 30})
+	openResults()(r)
+	r.until("sending")
+	d.signed.Store(true)
+	r.until("not signed in", "Your token has ended.", "`cultivar login`")
+	asked := d.asked.Load()
+	deadline := time.After(3 * time.Second) // longer than the time between two looks
+	for waiting := true; waiting; {
+		select {
+		case msg := <-r.msgs:
+			r.send(msg)
+		case <-deadline:
+			waiting = false
+		}
+	}
+	if n := d.asked.Load(); n != asked {
+		t.Errorf("asked %d times more", n-asked)
+	}
+	d.signed.Store(false)
+	r.keys("R")
+	r.until("ready")
+}
+
+// TestRunIsNoLongerFollowed: a stream that ends for good says so, and goes on after signing in again.
+func TestRunIsNoLongerFollowed(t *testing.T) {
+	garden(t)
+	d := &double{runs: []api.Run{trainingRun(api.StateRunning)}}
+	d.learning(3)
+	r := newRig(t, rigOptions{server: d.start(t), w: 80, h: 24})
+	openRun("epoch 3", "live")(r)
+	d.signed.Store(true)
+	d.cut <- struct{}{}
+	r.until("not signed in", "No longer followed: Your token has ended.", "then press R")
+	d.signed.Store(false)
+	r.keys("R")
+	r.until("live", "epoch 3")
+	if strings.Contains(r.screen(), "No longer") {
+		t.Errorf("it still says so:\n%s", r.screen())
+	}
+}
+
+// TestReconnecting: while the stream is away the top line has room for the run too.
+func TestReconnecting(t *testing.T) {
+	garden(t)
+	d := &double{runs: []api.Run{trainingRun(api.StateRunning)}}
+	d.learning(3)
+	r := newRig(t, rigOptions{server: d.start(t), w: 80, h: 24})
+	openRun("epoch 3", "live")(r)
+	d.broken.Store(true)
+	d.cut <- struct{}{}
+	r.until("! reconnecting")
+	if top, _, _ := strings.Cut(r.screen(), "\n"); !strings.Contains(top, "flowers #14 training 15 %") {
+		t.Errorf("the top line is %s", top)
+	}
+	d.broken.Store(false)
+	r.until("● live")
+}
+
+// TestServerIsNamed: the top line names the machine when it is another one.
+func TestServerIsNamed(t *testing.T) {
+	garden(t)
+	for address, want := range map[string]string{
+		"https://gpu.example.org": "● gpu.example.org ", "https://gpu.example.org:8443/team": "● gpu.example.org:8443 ",
+		"unix:///run/c.sock": "● ready", "http://127.0.0.1:8080": "● ready", "http://localhost:8080": "● ready", "https://[::1]:80": "● ready",
+	} {
+		r := newRig(t, rigOptions{w: 100, h: 30})
+		c, err := client.New(client.Options{Server: address})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.m.env.Client, r.m.asking = c, true // nobody is asked
+		r.m.Update(abilitiesMsg{from: c})
+		if top, _, _ := strings.Cut(r.screen(), "\n"); !strings.Contains(top, want) {
+			t.Errorf("%s: the top line is %s", address, top)
+		}
+	}
+}
+
+// TestLongReasonLeavesTheLink: however much a mail server has to say, the link stays in sight.
+func TestLongReasonLeavesTheLink(t *testing.T) {
+	garden(t)
+	d := &double{report: reportJSON, runs: []api.Run{done()}, abilities: able}
+	bad := under(letter(), api.DeliveryFailed)
+	bad.Reason = ptr(strings.Repeat("The mail server has much to say. ", 20))
+	d.delivers(link(), bad)
+	ended(link(), bad)(&rigOptions{}, d, "")
+	r := newRig(t, rigOptions{server: d.start(t), w: 80, h: 24})
+	openResults()(r)
+	r.until("has much to say")
+	if s := r.screen(); !strings.Contains(s, "https://www.dropbox.com") || !strings.Contains(s, "…") {
+		t.Errorf("results:\n%s", s)
+	}
+	openRun("has much to say")(r)
+	if s := r.screen(); !strings.Contains(s, "https://www.dropbox.com") {
+		t.Errorf("run:\n%s", s)
+	}
+}
+
+// TestFooter: at every width it ends with the list of all keys, whole, and no key stands in it twice.
+func TestFooter(t *testing.T) {
+	garden(t)
+	d := &double{report: reportJSON, runs: []api.Run{done()}, abilities: able}
+	d.delivers(link(), under(letter(), api.DeliveryFailed))
+	r := newRig(t, rigOptions{server: d.start(t), w: 80, h: 24})
+	openResults()(r)
+	r.until("R retry delivery", "dropbox.com")
+	for _, r.m.link = range []linkState{connected, away} {
+		for w := minWidth; w < 160; w++ {
+			r.m.Update(tea.WindowSizeMsg{Width: w, Height: 24})
+			lines := strings.Split(strings.TrimSpace(r.screen()), "\n")
+			if foot := lines[len(lines)-1]; !strings.HasSuffix(foot, "? all keys") || strings.Count(foot, " R ") > 1 {
+				t.Fatalf("at %d cells: %q", w, foot)
+			}
+		}
+	}
+}
+
+// TestClassesBeforeTheirHelp: where there is no room for both, all rows are classes, and no sentence is cut off.
+func TestClassesBeforeTheirHelp(t *testing.T) {
+	garden(t)
+	for n := range 12 {
+		many := strings.Replace(reportJSON, `"classes":[`, `"classes":[`+strings.Repeat(`{"class":"weed","images":1,"precision":1,"recall":1,"f1":1},`, n), 1)
+		d := &double{report: many, runs: []api.Run{done()}, abilities: able}
+		r := newRig(t, rigOptions{server: d.start(t), w: 80, h: 24})
+		openResults()(r)
+		r.until("s makes a share link")
+		s := r.screen()
+		if strings.Contains(s, "precision:") != strings.Contains(s, "both in one") || strings.Count(s, "weed") < min(n, 9) {
+			t.Errorf("with %d classes it shows\n%s", n+3, s)
+		}
+	}
+}
+
 // TestHiddenBoxAsksNothing: deliveries are looked at while their screen is shown, and again when it is shown anew.
 func TestHiddenBoxAsksNothing(t *testing.T) {
 	garden(t)

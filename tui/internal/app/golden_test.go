@@ -97,10 +97,10 @@ var screenCases = []screenCase{
 		r.until("but must lie")
 	}},
 	{"runs-loading", nil, func(r *rig) { r.keys("3"); r.until("Asking the server") }},
-	{"runs-empty", withRuns(), func(r *rig) { r.keys("3"); r.until("Nothing was trained yet") }},
-	{"runs-error", func(o *rigOptions, d *double, _ string) { o.server, d.broken = "double", true }, func(r *rig) { r.keys("3"); r.until("being repaired") }},
+	{"runs-empty", withRuns(), func(r *rig) { r.keys("3"); r.until("ready", "Nothing was trained yet") }},
+	{"runs-error", func(o *rigOptions, d *double, _ string) { o.server = "double"; d.broken.Store(true) }, func(r *rig) { r.keys("3"); r.until("unavailable", "being repaired") }},
 	{"runs", withRuns(trainingRun(api.StateRunning), older(13, api.StateSucceeded), older(12, api.StateFailed), older(11, api.StateCancelled), older(10, api.StateQueued)),
-		func(r *rig) { r.keys("3"); r.until("cancelled") }},
+		func(r *rig) { r.keys("3"); r.until("ready", "cancelled") }},
 	{"run-empty", nil, func(r *rig) { r.send(screen.Open{To: screen.Run}); r.until("No run is open") }},
 	{"run-loading", func(o *rigOptions, d *double, root string) {
 		live(api.StateStarting, func(d *double) { d.events = nil })(o, d, root)
@@ -116,7 +116,7 @@ var screenCases = []screenCase{
 	}), openRun("Failed: The disk")},
 	{"run-cancel", live(api.StateRunning, nil), func(r *rig) { openRun("epoch 7", "900 MB")(r); r.keys("S"); r.until("Cancel the run") }},
 	{"results-empty", withRuns(trainingRun(api.StateRunning)), func(r *rig) { r.until("ready"); r.keys("4"); r.until("No run is finished yet") }},
-	{"results-error", func(o *rigOptions, d *double, _ string) { o.server, d.broken = "double", true }, func(r *rig) { r.until("ready"); r.keys("4"); r.until("being repaired") }},
+	{"results-error", func(o *rigOptions, d *double, _ string) { o.server = "double"; d.broken.Store(true) }, func(r *rig) { r.until("unavailable"); r.keys("4"); r.until("being repaired") }},
 	{"results", withRuns(done()), openResults()},
 	{"results-confusion", withRuns(done()), openResults("down", "enter")},
 	{"results-mistakes", withRuns(done()), openResults("down", "enter", "enter")},
@@ -135,7 +135,7 @@ var screenCases = []screenCase{
 	{"runs-waiting", func(o *rigOptions, d *double, root string) {
 		waiting(o, d, root)
 		d.runs = append(d.runs, older(13, api.StateSucceeded))
-	}, func(r *rig) { r.keys("3"); r.until("Waiting for a machine") }},
+	}, func(r *rig) { r.keys("3"); r.until("ready", "Waiting for a machine") }},
 	{"train-extras", func(o *rigOptions, d *double, root string) {
 		served(o, d, root)
 		d.abilities = able

@@ -18,7 +18,7 @@ func (m *Model) global() []keys.Binding[*Model] {
 	table := []keys.Binding[*Model]{
 		{Keys: []string{"?"}, Short: "all keys", Help: "Search everything that can be done here", Do: (*Model).openList},
 		{Keys: []string{"q"}, Help: "Quit; what trains goes on", Do: (*Model).quit},
-		{Keys: []string{"R"}, Help: "Connect to the server again", When: func(m *Model) bool { return m.link == refused }, Do: (*Model).reconnect},
+		{Keys: []string{"R"}, Short: "connect again", Help: "Connect to the server again", When: (*Model).broken, Do: (*Model).reconnect},
 		{Keys: []string{"m"}, Help: "Switch the mouse between clicking and selecting text", Do: (*Model).toggleMouse},
 		{Keys: []string{"ctrl+l"}, Help: "Draw the screen again", Do: func(*Model) tea.Cmd { return tea.ClearScreen }},
 		{Keys: []string{"ctrl+z"}, Help: "Suspend; `fg` returns", Do: func(*Model) tea.Cmd { return tea.Suspend }},
@@ -53,6 +53,9 @@ func (m *Model) quit() tea.Cmd {
 	}
 	return tea.Quit
 }
+
+// broken tells whether connecting anew may help.
+func (m *Model) broken() bool { return m.link != connecting && m.link != connected }
 
 func (m *Model) reconnect() tea.Cmd {
 	m.link, m.env.Refused = connecting, nil

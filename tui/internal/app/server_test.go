@@ -28,7 +28,8 @@ type double struct {
 	runs   []api.Run
 	events []api.Event
 	report string
-	broken bool // every answer but version is an error
+	broken atomic.Bool // every answer is that the server is not ready
+	signed atomic.Bool // every answer is that the token has ended
 	posts  chan string
 
 	abilities  api.Abilities
@@ -36,6 +37,7 @@ type double struct {
 	asked      atomic.Int32 // for deliveries
 	shared     chan api.ShareCreate
 	created    chan api.RunCreate
+	cut        chan struct{} // a stream ends when it is sent to
 }
 
 // delivers sets what the server says of deliveries from now on.
@@ -58,6 +60,7 @@ func ptr[T any](v T) *T { return &v }
 
 func (d *double) start(t *testing.T) string {
 	t.Helper()
+	d.cut = make(chan struct{})
 	d.posts, d.shared, d.created = make(chan string, 16), make(chan api.ShareCreate, 16), make(chan api.RunCreate, 16)
 	mux := http.NewServeMux()
 	answer := func(pattern string, f func(r *http.Request) any) {
@@ -67,9 +70,13 @@ func (d *double) start(t *testing.T) string {
 				d.posts <- r.URL.Path
 			}
 			v := f(r)
-			if d.broken {
+			switch {
+			case d.broken.Load():
 				w.WriteHeader(http.StatusServiceUnavailable)
 				v = api.Error{Code: api.CodeUnavailable, Message: "The database is being repaired. Try again in a minute."}
+			case d.signed.Load():
+				w.WriteHeader(http.StatusUnauthorized)
+				v = api.Error{Code: api.CodeUnauthorized, Message: "Your token has ended."}
 			}
 			_ = json.NewEncoder(w).Encode(v)
 		})
@@ -123,6 +130,15 @@ func (d *double) run(id string) any {
 
 // stream sends what there is and keeps the connection open.
 func (d *double) stream(w http.ResponseWriter, r *http.Request) {
+	if d.signed.Load() {
+		w.WriteHeader(http.StatusUnauthorized)
+		_ = json.NewEncoder(w).Encode(api.Error{Code: api.CodeUnauthorized, Message: "Your token has ended."})
+		return
+	}
+	if d.broken.Load() {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
 	after, _ := strconv.ParseInt(r.Header.Get("Last-Event-ID"), 10, 64)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
@@ -134,7 +150,10 @@ func (d *double) stream(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, "id: %d\ndata: %s\n\n", e.Id, b)
 	}
 	w.(http.Flusher).Flush()
-	<-r.Context().Done()
+	select {
+	case <-r.Context().Done():
+	case <-d.cut:
+	}
 }
 
 // tell adds an event one second after the last.

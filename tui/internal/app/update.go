@@ -1,11 +1,14 @@
 package app
 
 import (
+	"errors"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/colorprofile"
 
+	"github.com/cultivar-ml/cultivar/shared/api"
+	"github.com/cultivar-ml/cultivar/shared/client"
 	"github.com/cultivar-ml/cultivar/tui/internal/screen"
 	"github.com/cultivar-ml/cultivar/tui/internal/theme"
 	"github.com/cultivar-ml/cultivar/tui/internal/widget/text"
@@ -40,29 +43,44 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		if msg.id == m.toastID {
 			m.toast = ""
 		}
-	case screen.Toast:
-		return m, m.say(msg.Text)
-	case screen.Ask:
-		return m, m.ask(msg)
 	case abilitiesMsg:
 		return m, m.able(msg)
+	case recheckMsg:
+		if m.timed = false; m.link == away {
+			return m, m.abilities()
+		}
+	default:
+		return m, m.request(msg)
+	}
+	return m, nil
+}
+
+// request does what a screen asks the root for; all else goes to the screens.
+func (m *Model) request(msg tea.Msg) tea.Cmd {
+	switch msg := msg.(type) {
+	case screen.Toast:
+		return m.say(msg.Text)
+	case screen.Ask:
+		return m.ask(msg)
+	case screen.Trouble:
+		return m.trouble(msg.Err)
 	case screen.Mailed:
 		m.env.Mail = msg.Address
 	case screen.Back:
-		return m, m.back()
+		return m.back()
 	case screen.Open:
-		return m, m.show(msg.To)
+		return m.show(msg.To)
 	case screen.OpenTrain:
 		m.env.Dataset = &msg.Dataset
-		return m, m.hand(screen.Train, msg)
+		return m.hand(screen.Train, msg)
 	case screen.OpenRun:
-		return m, m.hand(screen.Run, msg)
+		return m.hand(screen.Run, msg)
 	case screen.OpenResults:
-		return m, m.hand(screen.Results, msg)
+		return m.hand(screen.Results, msg)
 	default:
-		return m, m.broadcast(msg)
+		return m.broadcast(msg)
 	}
-	return m, nil
+	return nil
 }
 
 func (m *Model) resize() {
@@ -109,20 +127,53 @@ func (m *Model) back() tea.Cmd {
 	return m.turnTo(to)
 }
 
-// turnTo makes a screen the visible one. What the server can do is asked for again when it could not be had before.
+// turnTo makes a screen the visible one. What the server can do is asked for anew, which tells too whether it is there.
 func (m *Model) turnTo(to screen.Name) tea.Cmd {
 	m.active, m.env.Active = to, to
 	return tea.Batch(m.abilities(), m.screens[to].Shown())
 }
 
-// able takes what the server can do.
+// able takes what the server can do; one of an older release does not say.
 func (m *Model) able(msg abilitiesMsg) tea.Cmd {
 	m.asking = false
-	if msg.err != nil {
-		return nil // the screens say what is wrong with the server; a choice less is all that is lost
+	if msg.from != m.env.Client {
+		return m.abilities()
 	}
-	m.env.Abilities = &msg.abilities
-	return m.broadcast(screen.AbilitiesKnown{})
+	if msg.err != nil && api.Code(msg.err) != api.CodeNotFound {
+		return m.trouble(msg.err)
+	}
+	was := m.link
+	m.link = connected
+	var cmds []tea.Cmd
+	if msg.err == nil {
+		m.env.Abilities = &msg.abilities
+		cmds = append(cmds, m.broadcast(screen.AbilitiesKnown{}))
+	}
+	if was != connecting && was != connected {
+		cmds = append(cmds, m.broadcast(screen.Connected{}))
+	}
+	return tea.Batch(cmds...)
+}
+
+// trouble says in the top line that the server is away, and asks until it answers. One that does not know the user is
+// not asked again: a token does not mend itself, and who tries wrong ones is locked out.
+func (m *Model) trouble(err error) tea.Cmd {
+	switch code := api.Code(err); {
+	case m.env.Client == nil:
+	case code == api.CodeUnauthorized && m.link == signedOut:
+	case code == api.CodeUnauthorized:
+		m.link = signedOut
+		return m.say("Sign in again in another terminal with `cultivar login`, then press R.")
+	case code == api.CodeUnavailable, errors.Is(err, client.ErrUnreachable):
+		if m.link = away; m.timed {
+			return nil
+		}
+		m.timed = true
+		return tea.Tick(recheck, func(time.Time) tea.Msg { return recheckMsg{} })
+	case m.link == connecting:
+		m.link = connected
+	}
+	return nil
 }
 
 func (m *Model) answered(msg connectedMsg) tea.Cmd {
@@ -130,7 +181,7 @@ func (m *Model) answered(msg connectedMsg) tea.Cmd {
 		m.link, m.env.Refused = refused, msg.err
 		return m.broadcast(screen.Connected{})
 	}
-	m.link, m.env.Client, m.env.Refused, m.env.Abilities = connected, msg.client, nil, nil
+	m.link, m.env.Client, m.env.Refused, m.env.Abilities = connecting, msg.client, nil, nil
 	return tea.Batch(m.abilities(), m.broadcast(screen.Connected{}))
 }
 
@@ -143,8 +194,8 @@ func (m *Model) say(words string) tea.Cmd {
 
 func (m *Model) paste(msg tea.PasteMsg) tea.Cmd {
 	switch {
-	case m.dialog != nil && m.dialog.typing:
-		return m.dialog.fill(msg)
+	case m.dialog != nil && m.dialog.input != nil:
+		return tea.Batch(m.dialog.enter(), m.dialog.fill(msg))
 	case m.dialog != nil:
 		return nil
 	case m.list != nil:

@@ -1,6 +1,9 @@
 package app
 
 import (
+	"net"
+	"net/url"
+	"slices"
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
@@ -116,31 +119,54 @@ func (m *Model) header() string {
 		}
 		left += " "
 	}
-	right := m.where()
 	room := m.width - text.Width(left) - 3
-	right = text.Cut(right, room-2, g.Ellipsis)
+	right := m.where(room - 2)
 	fill := room - text.Width(right) - 1
 	return left + t.Border.Render(strings.Repeat(g.Horizontal, max(0, fill))) + " " + right + " " + t.Border.Render(g.Horizontal+g.TopRight)
 }
 
-// where says what the screen is about and how the connection is.
-func (m *Model) where() string {
+// where says what the screen is about and how the connection is. Where there is no room for both, the latter stays whole.
+func (m *Model) where(w int) string {
+	ell := m.env.Theme.Glyphs.Ellipsis
+	st := m.screens[m.active].Status()
+	link := m.how()
+	if st.Link != "" && m.link != signedOut {
+		link = st.Link
+	}
+	if name := text.Cut(st.Text, w-text.Width(link)-1, ell); name != "" {
+		link = name + " " + link
+	}
+	return text.Cut(link, w, ell)
+}
+
+// how is the state of the connection.
+func (m *Model) how() string {
 	t := m.env.Theme
 	g := t.Glyphs
-	st := m.screens[m.active].Status()
-	s := st.Text
-	if s != "" {
-		s += " "
+	switch m.link {
+	case connecting:
+		return t.Dim.Render(g.Wait + " connecting")
+	case refused:
+		return t.Bad.Render(g.Cross + " no server")
+	case away:
+		return t.Warn.Render(g.Warn + " unavailable")
+	case signedOut:
+		return t.Bad.Render(g.Cross + " not signed in")
+	case connected:
 	}
-	switch {
-	case st.Link != "":
-		return s + st.Link
-	case m.link == connecting:
-		return s + t.Dim.Render(g.Wait+" connecting")
-	case m.link == refused:
-		return s + t.Bad.Render(g.Cross+" no server")
+	return t.Good.Render(g.Active) + " " + m.server()
+}
+
+// server is what the server is called: the name of its machine when that is another one.
+func (m *Model) server() string {
+	u, err := url.Parse(m.env.Client.Server())
+	if err != nil || u.Scheme == "unix" || u.Hostname() == "localhost" {
+		return "ready"
 	}
-	return s + t.Good.Render(g.Active) + " ready"
+	if ip := net.ParseIP(u.Hostname()); ip != nil && ip.IsLoopback() {
+		return "ready"
+	}
+	return text.Safe(u.Host)
 }
 
 func (m *Model) footer() string {
@@ -152,18 +178,27 @@ func (m *Model) footer() string {
 	for _, a := range m.shown() {
 		s += t.Key.Render(a.Show) + " " + t.Dim.Render(a.Short) + "  "
 	}
-	return text.Fit(s, m.width, t.Glyphs.Ellipsis)
+	return text.Fit(strings.TrimRight(s, " "), m.width, t.Glyphs.Ellipsis)
 }
 
-// shown are the actions that fit into the footer; the list of all of them is always the last.
+// shown are the actions that fit into the footer; the list of all of them is always the last. While text is typed, other
+// keys than these two are text.
 func (m *Model) shown() []keys.Action {
-	all := append([]keys.Action{}, m.screens[m.active].Actions()...)
-	help := keys.Actions(m.global(), m)[0]
+	if m.screens[m.active].Typing() {
+		press := func(code rune) func() tea.Cmd {
+			return func() tea.Cmd { return m.key(tea.KeyPressMsg{Code: code}) }
+		}
+		return []keys.Action{{Show: "enter", Short: "take it", Run: press(tea.KeyEnter)}, {Show: "esc", Short: "leave it", Run: press(tea.KeyEscape)}}
+	}
+	global := keys.Actions(m.global(), m)
+	help := global[0]
+	all := append(slices.DeleteFunc(global[1:], func(a keys.Action) bool { return a.Short == "" }), m.screens[m.active].Actions()...)
 	room := m.width - 2 - len(help.Show+help.Short) - 1
 	var out []keys.Action
 	for _, a := range all {
 		n := text.Width(a.Show+a.Short) + 3
-		if a.Short == "" || n > room {
+		before := slices.ContainsFunc(out, func(b keys.Action) bool { return b.Show == a.Show }) // a global key goes first
+		if a.Short == "" || n > room || before {
 			continue
 		}
 		room -= n

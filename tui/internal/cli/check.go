@@ -40,7 +40,7 @@ func (c *command) checkVerb() *cobra.Command {
 				return err
 			}
 			if c.json {
-				err = c.emit(reportOf(m))
+				err = c.emit("scan", reportOf(m))
 			} else {
 				c.describe(m)
 			}

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 
@@ -88,6 +91,8 @@ func (c *command) add(root *cobra.Command, group string, verbs ...*cobra.Command
 		v.GroupID = group
 		v.Example = indent(v.Example)
 		v.Flags().BoolVar(&c.json, "json", false, "print JSON, for scripts")
+		run := v.RunE
+		v.RunE = func(cmd *cobra.Command, args []string) error { return c.signIn(run(cmd, args)) }
 		root.AddCommand(v)
 	}
 }
@@ -118,25 +123,66 @@ func unknownVerb(cmd *cobra.Command, word string) error {
 	return fmt.Errorf("%s", text)
 }
 
-// say prints a line of results.
+// say prints lines of results.
 func (c *command) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(c.Out, format+"\n", args...)
+	_, _ = fmt.Fprintln(c.Out, clean(fmt.Sprintf(format, args...)))
 }
 
-// note prints a line that is not a result, and nothing with --quiet.
+// note prints lines that are no result, and nothing with --quiet.
 func (c *command) note(format string, args ...any) {
 	if !c.quiet {
-		_, _ = fmt.Fprintf(c.Err, format+"\n", args...)
+		_, _ = fmt.Fprintln(c.Err, clean(fmt.Sprintf(format, args...)))
 	}
 }
 
-// emit prints a value as one line of JSON.
-func (c *command) emit(v any) error {
+// clean makes lines fit for the terminal: errors and states come from the server, and some servers are not one's own.
+func clean(lines string) string {
+	all := strings.Split(lines, "\n")
+	for i, l := range all {
+		all[i] = safe.Text(l).String()
+	}
+	return strings.Join(all, "\n")
+}
+
+// emit prints an object as one line of JSON, which says first what it is.
+func (c *command) emit(kind string, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("write JSON: %w", err)
 	}
-	if _, err := fmt.Fprintf(c.Out, "%s\n", b); err != nil {
+	head := fmt.Sprintf(`{"message_type":%q`, kind)
+	if rest, ok := bytes.CutPrefix(b, []byte("{")); ok && len(rest) > 1 {
+		return c.print(head+",", rest)
+	}
+	return c.print(head, []byte("}"))
+}
+
+// emitAll prints a list as one line of JSON.
+func (c *command) emitAll(list any) error {
+	b, err := json.Marshal(list)
+	if err != nil {
+		return fmt.Errorf("write JSON: %w", err)
+	}
+	return c.print("", b)
+}
+
+// print writes a line of JSON. What a terminal would act on is escaped there too, which changes nothing of its meaning.
+func (c *command) print(head string, b []byte) error {
+	var out bytes.Buffer
+	out.WriteString(head)
+	for _, r := range string(b) {
+		switch {
+		case r < 0x7f || unicode.IsGraphic(r):
+			out.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			_, _ = fmt.Fprintf(&out, `\u%04x\u%04x`, high, low)
+		default:
+			_, _ = fmt.Fprintf(&out, `\u%04x`, r)
+		}
+	}
+	out.WriteByte('\n')
+	if _, err := c.Out.Write(out.Bytes()); err != nil {
 		return fmt.Errorf("write JSON: %w", err)
 	}
 	return nil

@@ -15,12 +15,12 @@ import (
 const (
 	looks = 30               // at deliveries after a training, a second apart: most links and mails are out by then
 	soon  = 30 * time.Second // a next try that is waited for
+	away  = 2 * time.Minute  // how long a server that is followed may not answer: it starts again meanwhile
 	clock = "15:04"
 )
 
 // deliveryEvent is the line of --json for a share link or a mail, and for each change of it.
 type deliveryEvent struct {
-	Event    string       `json:"event"`
 	Run      string       `json:"run"`
 	Delivery api.Delivery `json:"delivery"`
 }
@@ -30,7 +30,9 @@ type courier struct {
 	c    *command
 	cl   *client.Client
 	run  api.Run
+	all  []api.Delivery    // as looked at last
 	told map[string]string // by id: what was said last
+	bare bool              // the link is printed by itself, so it does not stand in its line
 	say  func(format string, args ...any)
 }
 
@@ -41,13 +43,13 @@ func (c *command) courier(cl *client.Client, run api.Run, say func(string, ...an
 // tell says what is new about deliveries.
 func (k *courier) tell(all []api.Delivery) error {
 	for _, d := range all {
-		line := deliveryLine(d, k.c.Now())
+		line := k.line(d)
 		if k.told[d.Id] == line {
 			continue
 		}
 		k.told[d.Id] = line
 		if k.c.json {
-			if err := k.c.emit(deliveryEvent{"delivery", k.run.Id, d}); err != nil {
+			if err := k.c.emit("delivery", deliveryEvent{k.run.Id, d}); err != nil {
 				return err
 			}
 			continue
@@ -57,14 +59,40 @@ func (k *courier) tell(all []api.Delivery) error {
 	return nil
 }
 
+// look asks for all deliveries of the run. A server that does not answer is asked again for a while: it may be starting
+// anew, and what it was asked for is not lost.
+func (k *courier) look(ctx context.Context) error {
+	for since := (time.Time{}); ; {
+		all, err := k.cl.Deliveries(ctx, k.run.Id)
+		if err == nil {
+			if k.all = all; !since.IsZero() {
+				k.c.note("Connected again.")
+			}
+			return nil
+		}
+		now := k.c.Now()
+		if since.IsZero() {
+			since = now
+		}
+		if ctx.Err() != nil || api.Code(err) != api.CodeUnavailable || now.Sub(since) > away {
+			return err
+		}
+		if now.Equal(since) {
+			k.c.note("The connection is lost; the server goes on with the delivery. Trying again.")
+		}
+		if err := k.c.rest(ctx); err != nil {
+			return err
+		}
+	}
+}
+
 // follow looks again until more says no; it keeps to the deliveries that `of` names, all when it is empty.
 func (k *courier) follow(ctx context.Context, of []string, more func(look int, all []api.Delivery) bool) ([]api.Delivery, error) {
 	for look := 1; ; look++ {
-		all, err := k.cl.Deliveries(ctx, k.run.Id)
-		if err != nil {
+		if err := k.look(ctx); err != nil {
 			return nil, err
 		}
-		all = slices.DeleteFunc(all, func(d api.Delivery) bool { return len(of) > 0 && !slices.Contains(of, d.Id) })
+		all := slices.DeleteFunc(slices.Clone(k.all), func(d api.Delivery) bool { return len(of) > 0 && !slices.Contains(of, d.Id) })
 		if err := k.tell(all); err != nil || !more(look, all) {
 			return all, err
 		}
@@ -73,6 +101,20 @@ func (k *courier) follow(ctx context.Context, of []string, more func(look int, a
 		}
 	}
 }
+
+// underWay tells whether something is about to happen. A next try in an hour is not worth waiting for, and neither is a
+// mail that goes out after a link which is only tried again then.
+func (k *courier) underWay(of []api.Delivery) bool {
+	return slices.ContainsFunc(of, func(d api.Delivery) bool {
+		return !client.Settled(d) && !k.late(d) && (k.link(d) == nil || !k.late(*k.link(d)))
+	})
+}
+
+// late tells whether a delivery is tried again, but not soon.
+func (k *courier) late(d api.Delivery) bool { return d.Next != nil && d.Next.Sub(k.c.Now()) > soon }
+
+// link is the one that a mail waits for; nil: none.
+func (k *courier) link(d api.Delivery) *api.Delivery { return client.Needs(d, k.all) }
 
 // rest waits between two looks.
 func (c *command) rest(ctx context.Context) error {
@@ -94,7 +136,7 @@ func (c *command) rest(ctx context.Context) error {
 func (c *command) handOver(ctx context.Context, cl *client.Client, run api.Run) error {
 	k := c.courier(cl, run, c.say)
 	all, err := k.follow(ctx, nil, func(look int, all []api.Delivery) bool {
-		if !slices.ContainsFunc(all, func(d api.Delivery) bool { return !client.Settled(d) }) || look >= looks {
+		if look >= looks || !k.underWay(all) {
 			return false
 		}
 		if look == 1 {
@@ -104,7 +146,7 @@ func (c *command) handOver(ctx context.Context, cl *client.Client, run api.Run) 
 	})
 	if err != nil && ctx.Err() == nil {
 		// The training has ended well or not whatever became of its mail.
-		c.note("How its delivery went is not known: %s", shown(err.Error(), ""))
+		c.note("How its delivery went is not known: %v", err)
 		return nil
 	}
 	if err != nil {
@@ -119,52 +161,82 @@ func (c *command) handOver(ctx context.Context, cl *client.Client, run api.Run) 
 
 // undelivered is the error of deliveries that did not arrive; nil when all did.
 func undelivered(run api.Run, all []api.Delivery) error {
-	var failed, open bool
+	failed, open := map[api.DeliveryKind]bool{}, map[api.DeliveryKind]bool{}
 	for _, d := range all {
-		failed = failed || d.State == api.DeliveryFailed
-		open = open || !client.Settled(d)
+		switch {
+		case d.State == api.DeliveryFailed:
+			failed[d.Kind] = true
+		case !client.Settled(d):
+			open[d.Kind] = true
+		}
+	}
+	another := ""
+	if failed[api.DeliveryEmail] {
+		another = ", --email mails it to another address"
 	}
 	switch {
-	case failed:
-		return fmt.Errorf("it was not delivered. `cultivar share %d --retry` tries again; `cultivar download %d` takes the model home", run.Number, run.Number)
-	case open:
-		return fmt.Errorf("it is not delivered yet; the server goes on trying. `cultivar share %d --status` tells how it went", run.Number)
+	case len(failed) > 0:
+		return fmt.Errorf("not delivered: %s. `cultivar share %d --retry` tries again%s; `cultivar download %d` takes the model home", these(failed), run.Number, another, run.Number)
+	case len(open) > 0:
+		return fmt.Errorf("not delivered yet: %s. The server goes on trying; `cultivar share %d --status` tells how it went, --retry tries now", these(open), run.Number)
 	}
 	return nil
 }
 
-// deliveryLine says in a line what became of a delivery.
-func deliveryLine(d api.Delivery, now time.Time) string {
-	target, reason, link := text(d.Target), text(d.Reason), text(d.Url)
-	what := "Link"
-	if d.Kind == api.DeliveryEmail {
-		what = "Mail to " + shown(target, "you")
+// these names kinds of deliveries.
+func these(kinds map[api.DeliveryKind]bool) string {
+	switch {
+	case kinds[api.DeliveryLink] && kinds[api.DeliveryEmail]:
+		return "the link and the mail"
+	case kinds[api.DeliveryEmail]:
+		return "the mail"
 	}
-	line := what + ": "
+	return "the link"
+}
+
+// line says in a line what became of a delivery, and in a second one what else there is to know about one that arrived.
+func (k *courier) line(d api.Delivery) string {
+	what, reason := "Link to "+shown(text(d.Target), "the model"), shown(text(d.Reason), "")
+	if d.Kind == api.DeliveryEmail {
+		what = "Mail to " + shown(text(d.Target), "you")
+	}
+	state := "waiting"
 	switch d.State {
 	case api.DeliveryDelivered:
-		if d.Kind == api.DeliveryLink {
-			line += shown(link, "made")
-			if d.Expires != nil {
-				line += ", until " + d.Expires.Local().Format(dateForm)
-			}
-		} else {
-			line += "sent"
+		if reason != "" {
+			reason = "\n  " + reason
 		}
+		return k.arrived(d, what) + reason
 	case api.DeliverySending:
-		line += "under way"
+		return what + ": under way" // the reason is that of the try before
 	case api.DeliveryFailed:
-		line += "failed"
-	default:
-		line += "waiting"
-		if d.Next != nil {
-			line += ", next try " + moment(*d.Next, now)
+		state = "failed"
+	case api.DeliveryWaiting:
+		switch {
+		case d.Next != nil:
+			state += ", next try " + moment(*d.Next, k.c.Now())
+		case k.link(d) != nil:
+			return what + ": goes out after the link"
 		}
 	}
 	if reason != "" {
-		line += ": " + shown(reason, "")
+		state += ": " + reason
 	}
-	return line
+	return what + ": " + state
+}
+
+// arrived says it of a delivery that did.
+func (k *courier) arrived(d api.Delivery, what string) string {
+	if d.Kind == api.DeliveryEmail {
+		return what + ": sent"
+	}
+	if d.Expires != nil {
+		what += ", until " + d.Expires.Local().Format(dateForm)
+	}
+	if k.bare {
+		return what + ": made"
+	}
+	return what + ": " + shown(text(d.Url), "made")
 }
 
 // moment is a time of day, with the day when it is another one.
@@ -202,12 +274,13 @@ func (w wishes) check() error {
 	return nil
 }
 
-// possible refuses what the server cannot do: before the upload, not after an hour of training.
+// possible refuses what the server cannot do: before the upload, not after an hour of training. The server is asked in
+// any case, for that tells before a long scan whether it knows the caller.
 func (w wishes) possible(ctx context.Context, cl *client.Client) error {
-	if !w.any() {
+	a, err := cl.Abilities(ctx)
+	if api.Code(err) == api.CodeNotFound && !w.any() { // an older server
 		return nil
 	}
-	a, err := cl.Abilities(ctx)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -31,7 +32,7 @@ func (c *command) doctorVerb() *cobra.Command {
 					mark = "FAIL"
 				}
 				if c.json {
-					if err := c.emit(f); err != nil {
+					if err := c.emit("finding", f); err != nil {
 						return err
 					}
 					continue
@@ -50,7 +51,8 @@ func (c *command) doctorVerb() *cobra.Command {
 func (c *command) examine(ctx context.Context) ([]finding, error) {
 	out := []finding{{"this program", true, version.String()}}
 	fail := func(name string, err error) ([]finding, error) {
-		return append(out, finding{name, false, shown(err.Error(), "")}), codedError{fmt.Errorf("%s needs attention", name), ExitCode(err)}
+		err = c.signIn(err)
+		return append(out, finding{name, false, shown(strings.ReplaceAll(err.Error(), "\n", " "), "")}), codedError{fmt.Errorf("%s needs attention", name), ExitCode(err)}
 	}
 	where := "server"
 	to, err := c.target()
@@ -76,7 +78,11 @@ func (c *command) examine(ctx context.Context) ([]finding, error) {
 	if err != nil {
 		return fail(where, err)
 	}
-	out = append(out, finding{where, true, shown(v.Version, "answers")})
+	said := "release " + shown(v.Version, "unknown")
+	if to.source != byOwn {
+		said = shown(to.Server.Server, "") + ", " + said
+	}
+	out = append(out, finding{where, true, said})
 	if v.SpecVersion < runspec.Version-1 || v.SpecVersion > runspec.Version+1 {
 		return fail("releases", fmt.Errorf("the server speaks format %d and this program %d: install the same release of both", v.SpecVersion, runspec.Version))
 	}

@@ -64,7 +64,7 @@ func (c *command) downloadVerb() *cobra.Command {
 		}
 		files, err := c.takeHome(ctx, cl, run, o)
 		if err == nil && c.json {
-			err = c.emit(struct {
+			err = c.emit("download", struct {
 				Run   string   `json:"run"`
 				Files []string `json:"files"`
 			}{run.Id, files})

@@ -88,12 +88,13 @@ func ExitCode(err error) int {
 	return exitFailed
 }
 
-// Message is what is said about an error: nothing about none, and nothing about ctrl+c.
+// Message is what is said about an error: nothing about none, and nothing about ctrl+c. It is fit for the terminal, for
+// much of it comes from servers.
 func Message(err error) string {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return ""
 	}
-	return strings.TrimSpace(err.Error())
+	return clean(strings.TrimSpace(err.Error()))
 }
 
 func exitCodesTopic() *cobra.Command {

@@ -120,7 +120,7 @@ func (f *follower) tell(e api.Event) error {
 		f.eval = &body
 	}
 	if f.c.json {
-		return f.c.emit(recordEvent{"record", f.run.Id, e.Id, e.Attempt, e.Record})
+		return f.c.emit("record", recordEvent{f.run.Id, e.Id, e.Attempt, e.Record})
 	}
 	f.text(e.Record.Body)
 	return nil
@@ -128,7 +128,6 @@ func (f *follower) tell(e api.Event) error {
 
 // recordEvent is a line of --json for each event of the run.
 type recordEvent struct {
-	Event   string         `json:"event"`
 	Run     string         `json:"run"`
 	ID      int64          `json:"id"`
 	Attempt int            `json:"attempt"`

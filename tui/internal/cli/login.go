@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -47,7 +48,13 @@ func (c *command) login(cmd *cobra.Command, address string, o loginOptions) erro
 	if err != nil {
 		return usageOf(cmd, err)
 	}
-	s := login.Server{Server: address, Insecure: c.insecure && login.Readable(address)}
+	known, err := login.Load()
+	if err != nil {
+		return err
+	}
+	// What was said of this server before still holds, so that only a new token is needed when the old one has ended.
+	s, _ := known.Find(address)
+	s.Server, s.Insecure = address, (c.insecure || s.Insecure) && login.Readable(address)
 	if err := c.encrypted(s); err != nil {
 		return err
 	}
@@ -67,16 +74,11 @@ func (c *command) login(cmd *cobra.Command, address string, o loginOptions) erro
 	if err != nil {
 		return refused(s, err)
 	}
-	known, err := login.Load()
-	if err != nil {
-		return err
-	}
-	known.Put(s)
-	if err := known.Save(); err != nil {
+	if err := keep(s); err != nil {
 		return err
 	}
 	if c.json {
-		return c.emit(struct {
+		return c.emit("login", struct {
 			Server    string        `json:"server"`
 			Abilities api.Abilities `json:"abilities"`
 		}{s.Server, a})
@@ -88,13 +90,25 @@ func (c *command) login(cmd *cobra.Command, address string, o loginOptions) erro
 	return nil
 }
 
-// refused says what a wrong token means for someone who is just signing in; what the server says goes before.
-func refused(s login.Server, err error) error {
-	if api.Code(err) != api.CodeUnauthorized {
+// keep adds a server to those that were signed in to. They are read anew: asking for the token may have taken a while.
+func keep(s login.Server) error {
+	known, err := login.Load()
+	if err != nil {
 		return err
 	}
-	const next = "%s\nNothing was kept. Ask the admin of %s for a new token, and sign in again"
-	return codedError{fmt.Errorf(next, shown(err.Error(), "The token is not valid."), s.Server), exitSignIn}
+	known.Put(s)
+	return known.Save()
+}
+
+// refused says what an error means for someone who is just signing in; what the server says goes before.
+func refused(s login.Server, err error) error {
+	switch api.Code(err) {
+	case api.CodeUnauthorized:
+		return codedError{fmt.Errorf("%w\nNothing was kept. Ask the admin of %s for a new token, and sign in again", err, s.Server), exitSignIn}
+	case api.CodeNotFound:
+		return codedError{fmt.Errorf("what answers at %s is no Cultivar server of this release: check the address and its path. Nothing was kept", s.Server), exitNotFound}
+	}
+	return err
 }
 
 // abilityWords says what a server can do, for a person.
@@ -138,12 +152,17 @@ func (c *command) token(ctx context.Context, cmd *cobra.Command, s login.Server,
 		text, err = c.Secret(ctx, fmt.Sprintf("Token for %s (it is not shown): ", s.Server))
 	}
 	if err != nil {
-		return "", fmt.Errorf("read the token: %w", err)
+		return "", fmt.Errorf("no token: %w", err)
 	}
+	if text, err = tidyToken(text); err == nil && text == "" {
+		err = errors.New("the token is empty; ask the server's admin for one")
+	}
+	return text, err
+}
+
+// tidyToken drops the blanks around a token, and refuses a text that can be none.
+func tidyToken(text string) (string, error) {
 	text = strings.TrimSpace(text)
-	if text == "" {
-		return "", errors.New("the token is empty; ask the server's admin for one")
-	}
 	if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return "", errors.New("that is no token: it holds blanks or characters that tokens do not have")
 	}
@@ -154,17 +173,26 @@ func (c *command) token(ctx context.Context, cmd *cobra.Command, s login.Server,
 func readSmall(path string, most int64) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return "", fmt.Errorf("read %s: %w", shown(path, ""), errors.Unwrap(err))
+		return "", fmt.Errorf("read %s: %w", path, bare(err))
 	}
 	defer func() { _ = f.Close() }()
 	b, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
-		return "", fmt.Errorf("read %s: %w", shown(path, ""), err)
+		return "", fmt.Errorf("read %s: %w", path, bare(err))
 	}
 	if int64(len(b)) > most {
 		return "", fmt.Errorf("%s is too large to be what is wanted here", shown(path, ""))
 	}
 	return string(b), nil
+}
+
+// bare is the error of a file without its path, which the sentence around it names.
+func bare(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
 }
 
 func (c *command) logoutVerb() *cobra.Command {
@@ -194,11 +222,14 @@ func (c *command) logoutVerb() *cobra.Command {
 				return err
 			}
 			if c.json {
-				return c.emit(struct {
+				return c.emit("logout", struct {
 					Server string `json:"server"`
 				}{address})
 			}
 			c.say("Signed out of %s; its token is forgotten here. The server still takes it until its admin ends it.", address)
+			if known.Current == "" {
+				c.note("From now on the server on this machine is used, which needs no signing in.")
+			}
 			return nil
 		},
 	}

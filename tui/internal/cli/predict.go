@@ -82,7 +82,7 @@ func (c *command) prediction(path string, p runspec.Prediction) error {
 		if line.Top == nil {
 			line.Top = []runspec.Score{}
 		}
-		return c.emit(line)
+		return c.emit("prediction", line)
 	}
 	if p.Error != "" {
 		c.say("%s: %s", shown(path, ""), shown(p.Error, "cannot be read"))

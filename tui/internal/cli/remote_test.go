@@ -16,6 +16,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/cultivar-ml/cultivar/shared/api"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
@@ -36,12 +37,18 @@ type remote struct {
 	looks     [][]api.Delivery // answers to one look after the other; the last stays
 	orders    []string         // requests that change something
 	order     api.ShareCreate
+	away      int    // so many more looks at deliveries get no answer
+	refuse    string // what is said in place of every answer
 }
 
 func (s *remote) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r.Header.Get("Authorization") != "Bearer "+secret {
+	if s.refuse != "" {
+		s.fail(w, 500, api.CodeInternal, s.refuse)
+		return
+	}
+	if r.Header.Get("Authorization") != "Bearer "+secret && r.URL.Path != "/api/v1/version" {
 		s.fail(w, 401, api.CodeUnauthorized, "Your token ended on 2026-03-01. Ask for a new one.")
 		return
 	}
@@ -54,9 +61,11 @@ func (s *remote) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, api.Version{Version: "1"})
 	case route == "abilities":
 		s.answer(w, s.abilities)
+	case route == "bases":
+		s.answer(w, api.BaseList{Bases: []api.Base{{Name: "b", Title: "Base"}}})
 	case route == "runs":
 		s.answer(w, api.RunPage{Runs: []api.Run{s.run}})
-	case route == "runs/r":
+	case route == "runs/r/stop", route == "runs/r":
 		s.answer(w, s.run)
 	case route == "tasks/r":
 		s.answer(w, api.Task{Id: "r", State: s.run.State, LastEvent: int64(len(s.events))})
@@ -74,6 +83,11 @@ func (s *remote) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewDecoder(r.Body).Decode(&s.order)
 		w.WriteHeader(http.StatusAccepted)
 		s.answer(w, api.DeliveryList{Deliveries: s.look()})
+	case route == "runs/r/artifacts":
+		s.answer(w, api.ArtifactList{Artifacts: []api.Artifact{{Name: "model.h5", Format: "h5"}, {Name: "labels.txt", Format: "labels"}}})
+	case route == "runs/r/deliveries" && s.away > 0:
+		s.away--
+		s.fail(w, 503, api.CodeUnavailable, "The server is starting.")
 	case route == "runs/r/deliveries":
 		s.answer(w, api.DeliveryList{Deliveries: s.look()})
 	case strings.HasSuffix(route, "/retry"):
@@ -141,6 +155,12 @@ func TestShare(t *testing.T) {
 	both := api.Abilities{Share: true, Mail: true}
 	later := mailed(api.DeliveryWaiting, "The mail server is busy.")
 	later.Next = ptr(time.Now().Add(time.Hour))
+	down := link(api.DeliveryWaiting)
+	down.Reason, down.Next = ptr("Dropbox could not be reached."), later.Next
+	sending := down
+	sending.State, sending.Next = api.DeliverySending, nil
+	lasting := link(api.DeliveryDelivered)
+	lasting.Reason = ptr("The account cannot make links that end.")
 	for name, tc := range map[string]struct {
 		abilities api.Abilities
 		looks     [][]api.Delivery
@@ -151,13 +171,19 @@ func TestShare(t *testing.T) {
 		orders    []string
 	}{
 		"made": {both, [][]api.Delivery{{link(api.DeliveryWaiting)}, {link(api.DeliveryWaiting)}, {link(api.DeliverySending)}, {link(api.DeliveryDelivered)}}, []string{"share", "14"},
-			0, "https://share.example/s/abc/model.h5?dl=1\n", []string{"Link: waiting", "Link: under way"}, []string{"POST /api/v1/runs/r/share"}},
+			0, "https://share.example/s/abc/model.h5?dl=1\n", []string{"Link to model.h5: waiting", "Link to model.h5: under way", "Link to model.h5: made"}, []string{"POST /api/v1/runs/r/share"}},
 		"mailed too": {both, [][]api.Delivery{{link(api.DeliveryDelivered), mailed(api.DeliveryDelivered, "")}}, []string{"share", "latest", "--email", "me@example.org"},
 			0, "https://share.example/s/abc/model.h5?dl=1\n", []string{"Mail to me@example.org: sent"}, nil},
 		"mail failed": {both, [][]api.Delivery{{link(api.DeliveryDelivered), mailed(api.DeliveryFailed, "No such \x1b[2Jmailbox.")}}, []string{"share", "14", "--email", "me@example.org"},
-			1, "https://share.example/s/abc/model.h5?dl=1\n", []string{"failed: No such ␛[2Jmailbox.", "cultivar share 14 --retry"}, nil},
+			1, "https://share.example/s/abc/model.h5?dl=1\n", []string{"failed: No such ␛[2Jmailbox.", "not delivered: the mail.", "cultivar share 14 --retry", "--email mails it to another address"}, nil},
 		"tried again in an hour": {both, [][]api.Delivery{{later}}, []string{"share", "14", "--email", "me@example.org"},
 			1, "", []string{"waiting, next try ", "The mail server is busy.", "--status"}, nil},
+		"Dropbox is down": {both, [][]api.Delivery{{sending, mailed(api.DeliveryWaiting, "")}, {sending, mailed(api.DeliveryWaiting, "")}, {down, mailed(api.DeliveryWaiting, "")}}, []string{"share", "14", "--email", "me@example.org"},
+			1, "", []string{"under way\n", "Mail to me@example.org: goes out after the link", "Dropbox could not be reached.", "not delivered yet: the link and the mail.", "--retry tries now"}, nil},
+		"retry while Dropbox is down": {both, [][]api.Delivery{{down, mailed(api.DeliveryWaiting, "")}}, []string{"share", "14", "--retry"},
+			1, "", []string{"next try ", "not delivered yet: the link and the mail"}, []string{"POST /api/v1/runs/r/deliveries/l/retry"}},
+		"no such file":           {both, nil, []string{"share", "14", "--file", "model.onnx"}, 3, "", []string{"no file model.onnx", "model.h5, labels.txt"}, []string{}},
+		"links that stay":        {both, [][]api.Delivery{{lasting}}, []string{"share", "14", "--status"}, 0, "Link to model.h5: https://share.example/s/abc/model.h5?dl=1\n  The account cannot make links that end.\n", nil, []string{}},
 		"not waited for":         {both, [][]api.Delivery{{link(api.DeliveryWaiting)}}, []string{"share", "14", "--no-wait"}, 0, "", []string{"--status"}, nil},
 		"nothing set up":         {api.Abilities{}, nil, []string{"share", "14"}, 1, "", []string{"not set up to share", "cultivar download 14"}, []string{}},
 		"mail only, no address":  {api.Abilities{Mail: true}, nil, []string{"share", "14"}, 1, "", []string{"--email"}, []string{}},
@@ -185,6 +211,15 @@ func TestShare(t *testing.T) {
 			}
 		})
 	}
+	t.Run("the server starts anew meanwhile", func(t *testing.T) {
+		s := &remote{abilities: both, away: 3, looks: [][]api.Delivery{{link(api.DeliverySending)}, {link(api.DeliveryDelivered)}}}
+		s.start(t)
+		o := cultivar(t.Context(), t, "share", "14")
+		o.expect(t, 0, "connection is lost", "Connected again", "https://share.example")
+		if strings.Count(o.err, "connection is lost") != 1 {
+			t.Errorf("told more than once:\n%s", o.err)
+		}
+	})
 	t.Run("of a failed run", func(t *testing.T) {
 		s := &remote{abilities: both, run: api.Run{Id: "r", Number: 14, State: api.StateFailed, Reason: ptr("The disk is full.")}}
 		s.start(t)
@@ -198,10 +233,11 @@ func TestShare(t *testing.T) {
 		var states []string
 		for text := range strings.Lines(o.out) {
 			var l struct {
-				Event, Run string
-				Delivery   api.Delivery
+				Type     string `json:"message_type"`
+				Run      string
+				Delivery api.Delivery
 			}
-			if err := json.Unmarshal([]byte(text), &l); err != nil || l.Event != "delivery" || l.Run != "r" {
+			if err := json.Unmarshal([]byte(text), &l); err != nil || l.Type != "delivery" || l.Run != "r" {
 				t.Fatalf("line %s, %v", text, err)
 			}
 			states = append(states, string(l.Delivery.State))
@@ -269,7 +305,14 @@ func TestWatchTellsWaitingAndDelivery(t *testing.T) {
 	if strings.Count(o.err, "a new one boots") != 1 || strings.Contains(o.err, "0/1 nodes") || strings.Count(o.out, "epoch") != 1 {
 		t.Errorf("told:\n%s%s", o.out, o.err)
 	}
-	s.run.State, s.run.LastEvent, s.run.Reason, s.looks = api.StateSucceeded, 8, nil, [][]api.Delivery{{mailed(api.DeliveryWaiting, "")}}
+	later := link(api.DeliveryWaiting)
+	later.Next = ptr(time.Now().Add(time.Hour))
+	s.run.State, s.run.LastEvent, s.run.Reason, s.looks = api.StateSucceeded, 8, nil, [][]api.Delivery{{later, mailed(api.DeliveryWaiting, "")}}
+	if o = cultivar(t.Context(), t, "watch", "14"); strings.Contains(o.err, "Waiting up to") {
+		t.Errorf("it waits for what comes in an hour:\n%s", o.err)
+	}
+	o.expect(t, 0, "goes out after the link", "goes on trying")
+	s.looks = [][]api.Delivery{{mailed(api.DeliveryWaiting, "")}}
 	o = cultivar(t.Context(), t, "watch", "14")
 	o.expect(t, 0, "Waiting up to 30 s", "goes on trying", "cultivar share 14 --status", "cultivar download 14")
 	if strings.Contains(o.err, "a machine") {
@@ -300,6 +343,16 @@ func TestLogin(t *testing.T) {
 		return cli.Program{Secret: func(_ context.Context, prompt string) (string, error) { said.WriteString(prompt); return word, nil }}
 	}
 	run(cli.Program{}, "server").expect(t, 0, "the one on this machine; no other is named")
+	// While the token is asked for, another terminal signs in elsewhere.
+	run(cli.Program{Secret: func(context.Context, string) (string, error) {
+		known := login.Servers{Version: 1}
+		known.Put(login.Server{Server: "https://gpu.example.org", Token: "cv_gpu"})
+		return secret, known.Save()
+	}}, "login", address).expect(t, 0, "Signed in")
+	run(cli.Program{}, "server").expect(t, 0, "also signed in to: https://gpu.example.org")
+	if err := os.Remove(login.Path()); err != nil {
+		t.Fatal(err)
+	}
 	run(ask("cv_wrong"), "login", address).expect(t, 4, "Your token ended on 2026-03-01", "Nothing was kept")
 	run(ask(""), "login", address).expect(t, 1, "the token is empty")
 	run(ask("two words"), "login", address).expect(t, 1, "that is no token")
@@ -334,6 +387,7 @@ func TestLogin(t *testing.T) {
 	run(cli.Program{}, "login", address, "--token-file", file, "--json").expect(t, 0, `"mail":true`)
 	run(cli.Program{In: strings.NewReader(secret)}, "login", address, "--token-file", "-").expect(t, 0, "Signed in")
 	run(cli.Program{}, "login", address, "--token-file", file+"-absent").expect(t, 1, "no such file")
+	run(cli.Program{In: strings.NewReader(secret)}, "login", address+"/elsewhere", "--token-file", "-").expect(t, 3, "is no Cultivar server", "Nothing was kept")
 	if strings.Contains(said.String(), secret) || strings.Contains(said.String(), "cv_wrong") {
 		t.Error("a token was printed")
 	}
@@ -361,7 +415,109 @@ func TestLoginOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	cultivar(t.Context(), t, "runs").expect(t, 0, "flowers")
+	token.In = strings.NewReader(secret) // a new token alone: the authority is known
+	with(t.Context(), t, token, "login", srv.URL, "--token-file", "-").expect(t, 0, "Signed in")
+}
 
+// TestSignInIsSaid: who is not known is told how to become so, before a folder is looked at.
+func TestSignInIsSaid(t *testing.T) {
+	s := &remote{}
+	address := s.start(t)
+	home := t.TempDir()
+	t.Setenv("CULTIVAR_TOKEN", "cv_other")
+	for _, args := range [][]string{{"runs"}, {"share", "14"}, {"train", filepath.Join(home, "absent"), "-o", home}} {
+		cultivar(t.Context(), t, args...).expect(t, 4, "Your token ended", "The token is the one in CULTIVAR_TOKEN")
+	}
+	t.Setenv("CULTIVAR_TOKEN", "")
+	cultivar(t.Context(), t, "runs").expect(t, 4, "Then sign in: cultivar login "+address)
+	cultivar(t.Context(), t, "doctor").expect(t, 4, "FAIL", "Then sign in: cultivar login "+address)
+	t.Setenv("CULTIVAR_TOKEN", secret+"\r\n") // as a secret's file ends
+	cultivar(t.Context(), t, "runs").expect(t, 0, "flowers")
+	cultivar(t.Context(), t, "doctor").expect(t, 0, "server: "+address+", release 1")
+}
+
+// TestNamedServer: an address that is given is the one that signing in would keep, and no secret in it is shown.
+func TestNamedServer(t *testing.T) {
+	s := &remote{}
+	address := s.start(t)
+	for name, tc := range map[string]struct {
+		server, token string
+		code          int
+		says          string
+	}{
+		"a slash more":     {address + "/", secret, 0, "flowers"},
+		"password":         {"https://me:hunter2@127.0.0.1:1", "", 2, "CULTIVAR_SERVER: the address holds a name or a password"},
+		"token in a query": {"https://127.0.0.1:1?token=hunter2", "", 2, "CULTIVAR_SERVER: the address ends in a query"},
+		"two tokens":       {address, secret + "\nhunter2", 2, "CULTIVAR_TOKEN: that is no token"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("CULTIVAR_SERVER", tc.server)
+			t.Setenv("CULTIVAR_TOKEN", tc.token)
+			o := cultivar(t.Context(), t, "runs")
+			o.expect(t, tc.code, tc.says)
+			if strings.Contains(o.out+o.err, "hunter2") {
+				t.Errorf("a secret is shown:\n%s%s", o.out, o.err)
+			}
+		})
+	}
+	t.Setenv("CULTIVAR_SERVER", "http://gpu.example.org")
+	cultivar(t.Context(), t, "server").expect(t, 1, "CULTIVAR_SERVER names it", "not encrypted")
+}
+
+// TestHostileServer: what a server says in errors and lists cannot write to the terminal by itself, as JSON neither.
+func TestHostileServer(t *testing.T) {
+	const bad = "\x1b]0;owned\a\u009b31m\u202e\U000e0001"
+	s := &remote{abilities: api.Abilities{Share: true, Mail: true}}
+	s.start(t)
+	check := func(o outcome) {
+		t.Helper()
+		if i := strings.IndexFunc(o.out+o.err, func(r rune) bool { return r != '\n' && !unicode.IsGraphic(r) }); i >= 0 {
+			t.Errorf("at %d something acts on the terminal: %q", i, o.out+o.err)
+		}
+	}
+	s.run.Name, s.run.State = bad, api.State("done"+bad)
+	for _, args := range [][]string{{"runs"}, {"runs", "--json"}, {"share", "14"}} {
+		check(cultivar(t.Context(), t, args...))
+	}
+	s.run.State = api.StateSucceeded
+	evil := link(api.DeliveryDelivered)
+	evil.Url, evil.Target, evil.Reason = ptr("https://h/"+bad), ptr(bad), ptr(bad)
+	s.looks = [][]api.Delivery{{evil}}
+	for _, args := range [][]string{{"share", "14"}, {"share", "14", "--json"}, {"share", "14", "--status"}} {
+		check(cultivar(t.Context(), t, args...))
+	}
+	o := cultivar(t.Context(), t, "share", "14", "--json")
+	var l struct{ Delivery api.Delivery }
+	if err := json.Unmarshal([]byte(o.out), &l); err != nil || *l.Delivery.Reason != bad {
+		t.Errorf("the JSON means something else: %+v, %v", l, err)
+	}
+	s.refuse = bad
+	o = cultivar(t.Context(), t, "runs")
+	o.expect(t, 1, "owned")
+	check(o)
+}
+
+// TestJSONLines: each object that --json prints says first what it is.
+func TestJSONLines(t *testing.T) {
+	s := &remote{abilities: api.Abilities{Share: true}, looks: [][]api.Delivery{{link(api.DeliveryDelivered)}}}
+	address := s.start(t)
+	folder := filepath.Join(t.TempDir(), "garden")
+	for _, tc := range []struct{ kind, args string }{
+		{"sample", "sample " + folder + " --per-class 2"}, {"scan", "check " + folder},
+		{"delivery", "share 14"}, {"delivery", "share 14 --status"}, {"delivery", "share 14 --no-wait"},
+		{"run", "stop 14"}, {"finding", "doctor"}, {"server", "server"},
+		{"login", "login " + address + " --token-file -"}, {"logout", "logout"},
+	} {
+		o := with(t.Context(), t, cli.Program{In: strings.NewReader(secret)}, append(strings.Fields(tc.args), "--json")...)
+		if !strings.HasPrefix(o.out, `{"message_type":"`+tc.kind+`",`) {
+			t.Errorf("%s prints %s%s", tc.args, o.out, o.err)
+		}
+		for text := range strings.Lines(o.out) {
+			if !json.Valid([]byte(text)) {
+				t.Errorf("%s prints no JSON: %s", tc.args, text)
+			}
+		}
+	}
 }
 
 // quiet is a log that nobody reads.

@@ -39,7 +39,7 @@ func (c *command) resultsVerb() *cobra.Command {
 			return err
 		}
 		if c.json {
-			return c.emit(struct {
+			return c.emit("results", struct {
 				Run        api.Run         `json:"run"`
 				Evaluation json.RawMessage `json:"evaluation"`
 				Deliveries []api.Delivery  `json:"deliveries"`
@@ -52,7 +52,9 @@ func (c *command) resultsVerb() *cobra.Command {
 		c.evaluation(run, e)
 		if len(sent) > 0 {
 			c.say("")
-			return c.courier(cl, run, c.say).tell(sent)
+			k := c.courier(cl, run, c.say)
+			k.all = sent
+			return k.tell(sent)
 		}
 		return nil
 	})

@@ -82,7 +82,7 @@ func (c *command) runsVerb() *cobra.Command {
 				return err
 			}
 			if c.json {
-				return c.emit(runs)
+				return c.emitAll(runs)
 			}
 			c.listRuns(runs, more)
 			return nil
@@ -148,7 +148,7 @@ func (c *command) watchVerb() *cobra.Command {
 	}
 	return c.onRun(cmd, cobra.ExactArgs(1), func(ctx context.Context, cl *client.Client, run api.Run, _ []string) error {
 		if c.json {
-			if err := c.emit(runEvent{"run", run}); err != nil {
+			if err := c.emit("run", runEvent{run}); err != nil {
 				return err
 			}
 		} else {
@@ -171,7 +171,7 @@ func (c *command) control(use, short, example, said string, change func(*client.
 			return err
 		}
 		if c.json {
-			return c.emit(run)
+			return c.emit("run", runEvent{run})
 		}
 		c.say(said, run.Number, shown(run.Name, "unnamed"), stateWords(run.State))
 		return nil
@@ -210,7 +210,7 @@ func (c *command) datasetsVerb() *cobra.Command {
 				return err
 			}
 			if c.json {
-				return c.emit(sets)
+				return c.emitAll(sets)
 			}
 			c.listDatasets(sets, more)
 			return nil
@@ -249,7 +249,7 @@ func (c *command) basesVerb() *cobra.Command {
 				return err
 			}
 			if c.json {
-				return c.emit(append([]api.Base{}, bases...))
+				return c.emitAll(append([]api.Base{}, bases...))
 			}
 			if len(bases) == 0 {
 				c.say("No base model is installed. `make bases` fetches the default one.")

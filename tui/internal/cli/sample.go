@@ -54,7 +54,7 @@ func (c *command) sample(dir string, seed uint64, perClass int, problems bool) e
 		}
 	}
 	if c.json {
-		return c.emit(struct {
+		return c.emit("sample", struct {
 			Folder  string   `json:"folder"`
 			Classes []string `json:"classes"`
 			Images  int      `json:"images"`

@@ -2,7 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -29,40 +32,64 @@ const (
 type target struct {
 	login.Server
 	source source
+	byEnv  bool // its token is that of CULTIVAR_TOKEN
 }
 
 // target is the first of: --server, CULTIVAR_SERVER, where the person signed in, the server on this machine. A token is
 // given to the server that it belongs to: CULTIVAR_TOKEN to one named by flag or environment, a kept one to its own.
 func (c *command) target() (target, error) {
 	known, err := login.Load()
-	if err != nil && c.server == "" && os.Getenv("CULTIVAR_SERVER") == "" {
-		return target{}, err
-	}
-	named := func(address string, from source) (target, error) {
-		if address == own {
-			return target{source: byOwn}, nil
-		}
-		t := target{Server: login.Server{Server: address}, source: from}
-		if tidy, err := login.Address(address); err == nil {
-			if kept, ok := known.Find(tidy); ok {
-				t.Server = kept
-			}
-		}
-		if token := os.Getenv("CULTIVAR_TOKEN"); token != "" {
-			t.Token = token
-		}
-		return t, c.encrypted(t.Server)
-	}
 	switch env := os.Getenv("CULTIVAR_SERVER"); {
 	case c.server != "":
-		return named(c.server, byFlag)
+		return c.named(known, c.server, byFlag)
 	case env != "":
-		return named(env, byEnv)
+		return c.named(known, env, byEnv)
+	case err != nil:
+		return target{}, err
 	}
 	if kept, ok := known.Find(known.Current); ok && known.Current != "" {
-		return target{kept, byLogin}, c.encrypted(kept)
+		return target{Server: kept, source: byLogin}, c.encrypted(kept)
 	}
 	return target{source: byOwn}, nil
+}
+
+// named is the server of an address that a person gave. It is said too when it is refused for want of encryption.
+func (c *command) named(known login.Servers, address string, from source) (target, error) {
+	if address == own {
+		return target{source: byOwn}, nil
+	}
+	where := map[source]string{byFlag: "--server", byEnv: "CULTIVAR_SERVER"}[from]
+	tidy, err := login.Address(address) // refuses what holds a password: the address is shown
+	if err != nil {
+		return target{}, codedError{fmt.Errorf("%s: %w", where, err), exitUsage}
+	}
+	t := target{Server: login.Server{Server: tidy}, source: from}
+	if kept, ok := known.Find(tidy); ok {
+		t.Server = kept
+	}
+	token, err := tidyToken(os.Getenv("CULTIVAR_TOKEN"))
+	if err != nil {
+		return target{}, codedError{fmt.Errorf("CULTIVAR_TOKEN: %w", err), exitUsage}
+	}
+	if token != "" {
+		t.Token, t.byEnv = token, true
+	}
+	return t, c.encrypted(t.Server)
+}
+
+// signIn adds to the error of a server that does not know the caller what to do about it.
+func (c *command) signIn(err error) error {
+	if api.Code(err) != api.CodeUnauthorized || strings.Contains(err.Error(), "cultivar login") {
+		return err
+	}
+	t, terr := c.target()
+	switch {
+	case terr != nil || t.source == byOwn:
+		return err
+	case t.byEnv:
+		return fmt.Errorf("%w\nThe token is the one in CULTIVAR_TOKEN: put the new one there", err)
+	}
+	return fmt.Errorf("%w\nThen sign in: cultivar login %s", err, t.Server.Server)
 }
 
 // encrypted refuses to talk in the clear with another machine unless that was allowed.
@@ -71,7 +98,7 @@ func (c *command) encrypted(s login.Server) error {
 		return nil
 	}
 	return api.Errorf(api.CodeInvalid, "%s is not encrypted: everyone on the way could read your photos and your token, and use it. "+
-		"Use https://, or forward a port of the server to this machine and use http://127.0.0.1:PORT. --insecure does it all the same.", shown(s.Server, ""))
+		"Use https://, or forward a port of the server to this machine and use http://127.0.0.1:PORT. --insecure does it all the same.", s.Server)
 }
 
 // connect reaches the server that is used; the one on this machine is started if need be.
@@ -110,9 +137,9 @@ func (c *command) serverVerb() *cobra.Command {
 			"with `cultivar login`, and the one on this machine, which needs nothing and is called own.",
 		Example: "cultivar server\ncultivar server --json\ncultivar runs --server own",
 		RunE: func(*cobra.Command, []string) error {
-			t, err := c.target()
-			if err != nil {
-				return err
+			t, refusal := c.target()
+			if refusal != nil && t.Server.Server == "" {
+				return refusal
 			}
 			known, err := login.Load()
 			if err != nil {
@@ -130,15 +157,15 @@ func (c *command) serverVerb() *cobra.Command {
 				r.Server = "unix://" + local.Socket(dir)
 			}
 			if c.json {
-				return c.emit(r)
+				return errors.Join(c.emit("server", r), refusal)
 			}
-			c.tellServer(r)
-			return nil
+			c.tellServer(r, t.byEnv)
+			return refusal
 		},
 	}
 }
 
-func (c *command) tellServer(r serverReport) {
+func (c *command) tellServer(r serverReport, tokenByEnv bool) {
 	why := map[source]string{
 		byFlag: "--server names it", byEnv: "CULTIVAR_SERVER names it", byLogin: "you signed in to it with `cultivar login`",
 		byOwn: "the one on this machine; no other is named",
@@ -151,7 +178,7 @@ func (c *command) tellServer(r serverReport) {
 	if r.Source != byOwn {
 		token := "none: sign in with `cultivar login " + shown(r.Server, "") + "`"
 		switch {
-		case r.SignedIn && r.Source != byLogin && os.Getenv("CULTIVAR_TOKEN") != "":
+		case tokenByEnv:
 			token = "from CULTIVAR_TOKEN"
 		case r.SignedIn:
 			token = "kept in " + shown(login.Path(), "")
@@ -159,7 +186,7 @@ func (c *command) tellServer(r serverReport) {
 		c.say("  token: %s", token)
 	}
 	if os.Getenv("CULTIVAR_TOKEN") != "" && (r.Source == byLogin || r.Source == byOwn) {
-		c.note("CULTIVAR_TOKEN is not used: it counts only with CULTIVAR_SERVER or --server.")
+		c.note("  CULTIVAR_TOKEN is not used: it counts only with CULTIVAR_SERVER or --server.")
 	}
 	for _, k := range r.Known {
 		if k != r.Server {

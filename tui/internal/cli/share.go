@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +25,7 @@ func (c *command) shareVerb() *cobra.Command {
 		Long: "Make a link to a finished model, and mail it. The link alone goes to standard output, all else to standard error.\n" +
 			"Asking again gives the same link, and starts anew what failed. ctrl+c leaves: the server goes on.\n" +
 			"RUN is an id, #14, 14 or latest. It exits with 1 when something was not delivered.",
-		Example: "cultivar share latest\ncultivar share 14 --email friend@example.org\ncultivar share 14 --file labels.txt\ncultivar share 14 --status",
+		Example: "cultivar share latest\ncultivar share 14 --email friend@example.org\ncultivar share 14 --file labels.txt\ncultivar share 14 --status\ncultivar share 14 --retry",
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.email, "email", "", "also mail the link to this address")
@@ -77,6 +78,13 @@ func (c *command) share(ctx context.Context, cl *client.Client, run api.Run, o s
 	}
 	if o.file != "" {
 		order.Artifact = &o.file
+		files, err := cl.Artifacts(ctx, run.Id)
+		if err == nil { // names those that there are when it is not among them
+			_, err = choose(files, run, downloadOptions{name: o.file})
+		}
+		if err != nil {
+			return err
+		}
 	}
 	made, err := cl.Share(ctx, run.Id, order)
 	if err != nil {
@@ -91,19 +99,23 @@ func (c *command) share(ctx context.Context, cl *client.Client, run api.Run, o s
 // await follows deliveries to their end and prints the link.
 func (c *command) await(ctx context.Context, cl *client.Client, run api.Run, of []api.Delivery, o shareOptions) error {
 	k := c.courier(cl, run, c.note)
+	k.bare = true
 	var ids []string
 	for _, d := range of {
 		ids = append(ids, d.Id)
 	}
 	if o.noWait {
+		k.all = of
 		if err := k.tell(of); err != nil {
 			return err
 		}
 		c.link(of)
-		c.note("See how it goes: cultivar share %d --status", run.Number)
+		if slices.ContainsFunc(of, func(d api.Delivery) bool { return !client.Settled(d) }) {
+			c.note("See how it goes: cultivar share %d --status", run.Number)
+		}
 		return nil
 	}
-	all, err := k.follow(ctx, ids, func(_ int, all []api.Delivery) bool { return c.underWay(all) })
+	all, err := k.follow(ctx, ids, func(_ int, all []api.Delivery) bool { return k.underWay(all) })
 	if errors.Is(err, context.Canceled) {
 		c.note("The server goes on with it. See how it went: cultivar share %d --status", run.Number)
 	}
@@ -112,17 +124,6 @@ func (c *command) await(ctx context.Context, cl *client.Client, run api.Run, of 
 	}
 	c.link(all)
 	return undelivered(run, all)
-}
-
-// underWay tells whether something is about to happen: a next try in an hour is not worth waiting for.
-func (c *command) underWay(all []api.Delivery) bool {
-	for _, d := range all {
-		far := d.Next != nil && d.Next.Sub(c.Now()) > soon
-		if !client.Settled(d) && !far {
-			return true
-		}
-	}
-	return false
 }
 
 // link prints the share link alone, so that it can be piped.
@@ -146,7 +147,9 @@ func (c *command) shareStatus(ctx context.Context, cl *client.Client, run api.Ru
 		}
 		c.say("Nothing of run #%d was shared or mailed. `cultivar %s %d` %s.", run.Number, verb, run.Number, does)
 	}
-	return c.courier(cl, run, c.say).tell(all)
+	k := c.courier(cl, run, c.say)
+	k.all = all
+	return k.tell(all)
 }
 
 func (c *command) shareRetry(ctx context.Context, cl *client.Client, run api.Run, o shareOptions) error {
@@ -156,12 +159,13 @@ func (c *command) shareRetry(ctx context.Context, cl *client.Client, run api.Run
 	}
 	var again []api.Delivery
 	for _, d := range all {
-		if d.State == api.DeliveryDelivered || d.State == api.DeliverySending {
+		if d.State == api.DeliveryDelivered {
 			continue
 		}
-		d, err := cl.RetryDelivery(ctx, run.Id, d.Id)
-		if err != nil {
-			return err
+		if d.State == api.DeliveryFailed || d.Next != nil { // another one is under way, or goes out after the link
+			if d, err = cl.RetryDelivery(ctx, run.Id, d.Id); err != nil {
+				return err
+			}
 		}
 		again = append(again, d)
 	}

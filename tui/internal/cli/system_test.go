@@ -76,7 +76,7 @@ func system(t *testing.T) {
 
 // line is any line of --json.
 type line struct {
-	Event        string
+	Event        string `json:"message_type"`
 	Run          json.RawMessage
 	ID           int64
 	Record       runspec.Record

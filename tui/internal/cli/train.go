@@ -147,10 +147,7 @@ func (c *command) greet(ctx context.Context, cl *client.Client) error {
 func (c *command) scanned(m *manifest.Manifest, strict bool) error {
 	r := reportOf(m)
 	if c.json {
-		if err := c.emit(struct {
-			Event string `json:"event"`
-			report
-		}{"scan", r}); err != nil {
+		if err := c.emit("scan", r); err != nil {
 			return err
 		}
 	} else {
@@ -175,7 +172,6 @@ func (c *command) scanned(m *manifest.Manifest, strict bool) error {
 
 // uploadEvent is the line of --json that says what an upload took.
 type uploadEvent struct {
-	Event       string `json:"event"`
 	Dataset     string `json:"dataset"`
 	Images      int    `json:"images"`
 	KnownImages int    `json:"known_images"`
@@ -208,7 +204,7 @@ func (c *command) upload(ctx context.Context, cl *client.Client, folder string, 
 		return api.Dataset{}, err
 	}
 	if c.json {
-		return set, c.emit(uploadEvent{"upload", set.Id, last.Images, last.KnownImages, last.SentBytes})
+		return set, c.emit("upload", uploadEvent{set.Id, last.Images, last.KnownImages, last.SentBytes})
 	}
 	meter.end()
 	if last.KnownImages == last.Images {
@@ -219,13 +215,12 @@ func (c *command) upload(ctx context.Context, cl *client.Client, folder string, 
 
 // runEvent is the line of --json for a new run.
 type runEvent struct {
-	Event string  `json:"event"`
-	Run   api.Run `json:"run"`
+	Run api.Run `json:"run"`
 }
 
 func (c *command) started(run api.Run, detach bool) error {
 	if c.json {
-		return c.emit(runEvent{"run", run})
+		return c.emit("run", runEvent{run})
 	}
 	c.say("Run #%d, %s, %s.", run.Number, shown(run.Name, "unnamed"), stateWords(run.State))
 	if detach {
@@ -236,7 +231,6 @@ func (c *command) started(run api.Run, detach bool) error {
 
 // resultEvent is the last line of --json.
 type resultEvent struct {
-	Event        string         `json:"event"`
 	Run          string         `json:"run"`
 	Number       int            `json:"number"`
 	State        api.State      `json:"state"`
@@ -255,7 +249,7 @@ func (c *command) finish(ctx context.Context, cl *client.Client, run api.Run, cl
 		}
 		return err
 	}
-	out := resultEvent{Event: "result", Run: f.run.Id, Number: f.run.Number, State: f.run.State, Files: []string{}}
+	out := resultEvent{Run: f.run.Id, Number: f.run.Number, State: f.run.State, Files: []string{}}
 	out.ValAccuracy, out.TestAccuracy = asFloat(f.run.ValAccuracy), asFloat(f.run.TestAccuracy)
 	if f.run.Reason != nil {
 		out.Reason = *f.run.Reason
@@ -279,7 +273,7 @@ func (c *command) finish(ctx context.Context, cl *client.Client, run api.Run, cl
 		return err
 	}
 	if c.json {
-		if err := c.emit(out); err != nil {
+		if err := c.emit("result", out); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -148,6 +149,8 @@ func (h *host) start(ctx context.Context) (net.Conn, error) {
 	cmd := exec.Command(binary, "serve", "--data", h.dir, "--listen", "unix:"+h.socket, "--idle-exit", idleExit) //nolint:noctx // the server is to outlive this program
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, h.dir
 	cmd.SysProcAttr = detached()
+	// It outlives this program, and starts others: another server's token is none of its business.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CULTIVAR_TOKEN=") })
 	from, err := log.Seek(0, 2)
 	if err != nil {
 		return nil, fmt.Errorf("open the server's log: %w", err)

@@ -5,6 +5,7 @@ package local_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -87,6 +88,7 @@ func end(t *testing.T, dir string) {
 }
 
 func TestConnectStartsTheServerAndStartsItAgain(t *testing.T) {
+	t.Setenv("CULTIVAR_TOKEN", "cv_of_another_server")
 	o := local.Options{DataDir: folder(t), Program: server(t)}
 	opts, err := local.Connect(t.Context(), o)
 	if err != nil {
@@ -100,6 +102,9 @@ func TestConnectStartsTheServerAndStartsItAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := listener(o.DataDir)
+	if env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", first)); err != nil || strings.Contains(string(env), "cv_of_another_server") {
+		t.Errorf("the server was given another one's token: %v", err)
+	}
 	again, err := local.Connect(t.Context(), o)
 	if err != nil || again.Server != opts.Server || listener(o.DataDir) != first {
 		t.Errorf("a second connect: %v, %s, process %d after %d", err, again.Server, listener(o.DataDir), first)

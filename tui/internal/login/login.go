@@ -126,10 +126,11 @@ func Address(text string) (string, error) {
 	case err != nil || u.Scheme != "unix" && u.Hostname() == "":
 		return "", errors.New("that is no address of a server: write it as https://host, or http://127.0.0.1:8080")
 	case u.User != nil:
-		return "", errors.New("the address holds a name or a password: leave them out, the token is asked for")
+		return "", errors.New("the address holds a name or a password: leave them out; `cultivar login` asks for the token")
 	case u.RawQuery != "" || u.Fragment != "":
 		return "", errors.New("the address ends in a query: give only https://host, and a path if the server lies below one")
 	}
+	u.ForceQuery = false
 	u.Scheme, u.Host = strings.ToLower(u.Scheme), strings.ToLower(u.Host)
 	return strings.TrimRight(u.String(), "/"), nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/cultivar-ml/cultivar/shared/api"
+	"github.com/cultivar-ml/cultivar/shared/client"
 	"github.com/cultivar-ml/cultivar/tui/internal/widget/text"
 )
 
@@ -21,9 +22,11 @@ func (b *Box) Lines(w, most int) []string {
 	if len(b.list) == 0 {
 		return b.empty(w)
 	}
+	away := b.away(w)
+	most -= len(away)
 	var groups [][]string
 	for _, d := range b.list {
-		groups = append(groups, b.one(d, w))
+		groups = append(groups, b.one(d, w, max(2, most/3)))
 	}
 	lines, hidden := 0, 0
 	for i, g := range slices.Backward(groups) {
@@ -44,10 +47,30 @@ func (b *Box) Lines(w, most int) []string {
 	for _, g := range groups[hidden:] {
 		out = append(out, g...)
 	}
-	if b.failed != nil {
-		out = append(out, " "+t.Warn.Render(t.Glyphs.Warn+" "+text.Safe(b.failed.Error())))
+	return append(out[:min(len(out), most)], away...)
+}
+
+// away says why what is shown may be out of date, in two lines at most.
+func (b *Box) away(w int) []string {
+	t := b.env.Theme
+	if b.failed == nil {
+		return nil
 	}
-	return out[:min(len(out), most)]
+	var out []string
+	for _, l := range b.few(t.Glyphs.Warn+" As it was before: "+text.Safe(b.failed.Error()), w-2, 2) {
+		out = append(out, " "+t.Warn.Render(l))
+	}
+	return out
+}
+
+// few wraps a text into at most so many lines.
+func (b *Box) few(words string, w, most int) []string {
+	lines := text.Wrap(words, w)
+	if len(lines) > most {
+		lines[most-1] = text.Cut(lines[most-1]+" "+lines[most], w, b.env.Theme.Glyphs.Ellipsis)
+		lines = lines[:most]
+	}
+	return lines
 }
 
 // empty says what can be done when nothing was delivered.
@@ -75,7 +98,7 @@ func (b *Box) empty(w int) []string {
 }
 
 // one draws a delivery: what and how it stands, then its link or what went wrong.
-func (b *Box) one(d api.Delivery, w int) []string {
+func (b *Box) one(d api.Delivery, w, most int) []string {
 	t := b.env.Theme
 	glyph, style := b.mark(d)
 	kind := "link"
@@ -83,22 +106,34 @@ func (b *Box) one(d api.Delivery, w int) []string {
 		kind = "mail"
 	}
 	more := text.Safe(value(d.Target))
-	switch {
-	case d.Next != nil && d.State == api.DeliveryWaiting:
-		more += ", next try " + b.moment(*d.Next)
-	case d.Expires != nil && d.State == api.DeliveryDelivered:
-		more += ", until " + b.moment(*d.Expires)
+	if when := b.when(d); more != "" && when != "" {
+		more += ", " + when
+	} else {
+		more += when
 	}
 	out := []string{" " + style.Render(glyph) + " " + kind + "  " + style.Render(text.Fit(text.Safe(string(d.State)), 9, "")) + "  " + text.Cut(more, w-22, t.Glyphs.Ellipsis)}
 	if link := value(d.Url); link != "" && d.Kind == api.DeliveryLink {
 		out = append(out, linked(link, w-4)...)
 	}
-	if reason := value(d.Reason); reason != "" {
-		for _, l := range text.Wrap(text.Safe(reason), w-4) {
+	if reason := value(d.Reason); reason != "" && d.State != api.DeliverySending { // then it is that of the try before
+		for _, l := range b.few(text.Safe(reason), w-4, most) {
 			out = append(out, "   "+t.Dim.Render(l))
 		}
 	}
 	return out
+}
+
+// when says until when a delivery lasts, or when it goes on.
+func (b *Box) when(d api.Delivery) string {
+	switch {
+	case d.Next != nil && d.State == api.DeliveryWaiting:
+		return "next try " + b.moment(*d.Next)
+	case d.Expires != nil && d.State == api.DeliveryDelivered:
+		return "until " + b.moment(*d.Expires)
+	case client.Needs(d, b.list) != nil:
+		return "goes out after the link"
+	}
+	return ""
 }
 
 // mark is a state's glyph and colour; the word stands beside it.
@@ -119,7 +154,7 @@ func (b *Box) mark(d api.Delivery) (string, lipgloss.Style) {
 // linked is an address as text in whole, over as many lines as it takes, each of which a terminal may make clickable.
 func linked(address string, w int) []string {
 	before, after := "", ""
-	if u, err := url.Parse(address); err == nil && (u.Scheme == "https" || u.Scheme == "http") {
+	if u, err := url.Parse(address); err == nil && web(address) {
 		before, after = ansi.SetHyperlink(u.String(), "id=share"), ansi.ResetHyperlink()
 	}
 	var out []string

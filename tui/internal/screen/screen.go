@@ -83,8 +83,12 @@ type Dataset struct {
 	LeftOut  []string // paths the user left out, for the equivalent command
 }
 
-// Connected says that Env.Client is there.
+// Connected says that Env.Client is there, or answers again: what could not be had before is asked for now.
 type Connected struct{}
+
+// Trouble tells the root that the server did not answer a screen, or said no. It is for the top line, which says how the
+// connection is; what is wrong is said on the screen.
+type Trouble struct{ Err error }
 
 // AbilitiesKnown says that Env.Abilities is there.
 type AbilitiesKnown struct{}

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -38,6 +39,7 @@ type Options struct {
 
 	Dir      string                   // where files are put too; empty: memory only
 	NoExpiry bool                     // the account may not make links that end
+	Lacks    []string                 // rights that the permission does not have, such as sharing.write
 	Fault    func(route string) Fault // asked once a request, one at a time; nil: nothing goes wrong
 	Now      func() time.Time         // default time.Now
 }
@@ -171,7 +173,12 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusUnauthorized, "invalid_access_token/..", map[string]any{".tag": "invalid_access_token"})
 		return
 	}
+	if right := rights[r.URL.Path]; slices.Contains(s.options.Lacks, right) {
+		fail(w, http.StatusUnauthorized, "missing_scope/..", map[string]any{".tag": "missing_scope", "required_scope": right})
+		return
+	}
 	routes := map[string]func(http.ResponseWriter, *http.Request){
+		"/api/2/check/user":                               s.echo,
 		"/api/2/files/get_metadata":                       s.metadata,
 		"/content/2/files/upload_session/start":           s.start,
 		"/content/2/files/upload_session/append_v2":       s.add,
@@ -185,6 +192,27 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	http.Error(w, "unknown route "+r.URL.Path, http.StatusBadRequest)
+}
+
+// rights are what Dropbox asks for each route: https://www.dropbox.com/developers/documentation/http/documentation.
+var rights = map[string]string{
+	"/api/2/check/user":                               "account_info.read",
+	"/api/2/files/get_metadata":                       "files.metadata.read",
+	"/content/2/files/upload_session/start":           "files.content.write",
+	"/content/2/files/upload_session/append_v2":       "files.content.write",
+	"/content/2/files/upload_session/finish":          "files.content.write",
+	"/api/2/sharing/create_shared_link_with_settings": "sharing.write",
+	"/api/2/sharing/list_shared_links":                "sharing.read",
+	"/api/2/sharing/revoke_shared_link":               "sharing.write",
+}
+
+func (s *Server) echo(w http.ResponseWriter, r *http.Request) {
+	var arg struct {
+		Query string `json:"query"`
+	}
+	if _, ok := body(w, r, &arg); ok {
+		reply(w, map[string]string{"result": arg.Query})
+	}
 }
 
 func (s *Server) grant(w http.ResponseWriter, r *http.Request) {

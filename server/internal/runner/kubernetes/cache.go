@@ -8,7 +8,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 
@@ -19,8 +18,8 @@ import (
 const removedFor = 2 * time.Minute
 
 // cache is what is known of this server's Jobs and pods. Informers, lists and answers to single requests feed it, in any
-// order, and each may be late: an object never goes back to an older version, and that one is gone is believed only of a
-// request for it, or of two full lists. The objects in it are never changed.
+// order, and each may be late: an object never goes back to an older version, and that a Job is gone is believed only of a
+// request for it. The objects in it are never changed.
 type cache struct {
 	notify func()
 
@@ -36,19 +35,12 @@ type entry struct {
 	job       *batchv1.Job
 	touched   uint64         // tick of the last news
 	unsure    bool           // something says that it is gone, or that this is not its newest version
-	missed    int            // full lists in a row that lacked it
 	final     *runner.Status // how it ended, once that is sure
 	asked     time.Time      // when the API server was asked for it alone
+	oldPods   bool           // the list of its pods was older than the Job then
 	killed    time.Time      // when Kill deleted it
 	events    map[types.UID]event
 	explained time.Time // when its events were asked for
-}
-
-// podNow is a pod with what is known of its presence.
-type podNow struct {
-	pod
-	touched uint64
-	deleted bool // the API server said itself that it is gone
 }
 
 func newCache(notify func()) *cache {
@@ -94,7 +86,7 @@ func (c *cache) put(job *batchv1.Job) bool {
 		c.jobs[job.Name] = e
 	}
 	c.tick++
-	e.job, e.touched, e.unsure, e.missed = job, c.tick, false, 0
+	e.job, e.touched, e.unsure = job, c.tick, false
 	return news
 }
 
@@ -108,88 +100,31 @@ func (c *cache) doubtJob(job *batchv1.Job) {
 	c.notify()
 }
 
-// putPod takes in a version of a pod; gone says that it was its last.
-func (c *cache) putPod(p *corev1.Pod, gone bool) {
-	c.mu.Lock()
-	news := c.place(p, gone)
-	c.mu.Unlock()
-	if news {
-		c.notify()
-	}
-}
-
-func (c *cache) place(p *corev1.Pod, gone bool) bool {
-	owner := metav1.GetControllerOf(p)
-	if owner == nil || owner.Kind != "Job" {
-		return false
-	}
-	all := c.pods[owner.UID]
-	if all == nil {
-		all = map[types.UID]*podNow{}
-		c.pods[owner.UID] = all
-	}
-	have := all[p.UID]
-	if have == nil {
-		have = &podNow{}
-		all[p.UID] = have
-	} else if older(p.ResourceVersion, have.ResourceVersion) || have.deleted {
-		return false
-	}
-	news := have.Pod == nil || have.ResourceVersion != p.ResourceVersion || gone
-	c.tick++
-	have.Pod, have.touched, have.gone = p, c.tick, time.Time{}
-	if gone {
-		have.gone, have.deleted = time.Now(), true
-	}
-	return news
-}
-
-// replace takes in a full list that began at a tick. It is the truth about everything that no news came of meanwhile.
-func (c *cache) replace(jobs []batchv1.Job, pods []corev1.Pod, began uint64, now time.Time) {
+// replace takes in full lists that began at a tick. They are the truth about everything that no news came of meanwhile.
+func (c *cache) replace(jobs *batchv1.JobList, pods *corev1.PodList, began uint64, now time.Time) {
 	c.mu.Lock()
 	news := false
 	listed := map[types.UID]bool{}
-	for i := range jobs {
-		job := trimJob(&jobs[i])
+	for i := range jobs.Items {
+		job := trimJob(&jobs.Items[i])
 		listed[job.UID] = true
 		news = c.put(job) || news
 		if e := c.jobs[job.Name]; e != nil && e.touched <= began && e.job.ResourceVersion != job.ResourceVersion {
 			e.unsure = true // one of both is late, or the cluster was restored from a backup
 		}
 	}
-	for name, e := range c.jobs {
+	for _, e := range c.jobs {
 		if e.touched > began || listed[e.job.UID] {
 			continue
 		}
-		e.unsure = true
-		if e.missed++; e.missed > 1 {
-			delete(c.jobs, name)
-		}
-		news = true
+		e.unsure, news = true, true
 	}
-	news = c.replacePods(pods, began, now) || news
+	news = c.replacePods(pods, now) || news
 	c.clean(now)
 	c.mu.Unlock()
 	if news {
 		c.notify()
 	}
-}
-
-func (c *cache) replacePods(pods []corev1.Pod, began uint64, now time.Time) (news bool) {
-	listed := map[types.UID]bool{}
-	for i := range pods {
-		p := trimPod(&pods[i])
-		listed[p.UID] = true
-		news = c.place(p, false) || news
-	}
-	for _, all := range c.pods {
-		for uid, p := range all {
-			if p.touched <= began && p.gone.IsZero() && !listed[uid] {
-				p.gone, news = now, true
-			}
-		}
-	}
-	return news
 }
 
 // clean forgets pods of Jobs that are not there any more, and removals that nothing late can come of.
@@ -208,28 +143,16 @@ func (c *cache) clean(now time.Time) {
 }
 
 // refreshed takes in the answer to a request for one Job and its pods that began at a tick.
-func (c *cache) refreshed(job *batchv1.Job, pods []corev1.Pod, began uint64, now time.Time) {
+func (c *cache) refreshed(job *batchv1.Job, pods *corev1.PodList, began uint64, now time.Time) {
 	c.mu.Lock()
 	job = trimJob(job)
-	if e := c.jobs[job.Name]; e != nil && e.touched <= began && e.job.UID != job.UID || e != nil && e.touched <= began && older(job.ResourceVersion, e.job.ResourceVersion) {
+	if e := c.jobs[job.Name]; e != nil && e.touched <= began && (e.job.UID != job.UID || older(job.ResourceVersion, e.job.ResourceVersion)) {
 		delete(c.jobs, job.Name) // whatever made us believe in a newer one, the API server does not
 	}
 	news := c.put(job)
 	if e := c.jobs[job.Name]; e != nil && e.job.UID == job.UID {
-		e.asked, e.unsure = now, false
-		listed := map[types.UID]bool{}
-		for i := range pods {
-			p := trimPod(&pods[i])
-			if owner := metav1.GetControllerOf(p); owner != nil && owner.UID == job.UID {
-				listed[p.UID] = true
-				news = c.place(p, false) || news
-			}
-		}
-		for uid, p := range c.pods[job.UID] {
-			if p.touched <= began && p.gone.IsZero() && !listed[uid] {
-				p.gone, news = now, true
-			}
-		}
+		e.asked, e.unsure, e.oldPods = now, false, older(pods.ResourceVersion, job.ResourceVersion)
+		news = c.refreshPods(job.UID, pods, now) || news
 	}
 	c.mu.Unlock()
 	if news {
@@ -262,6 +185,18 @@ func (c *cache) names() []string {
 	return slices.Collect(maps.Keys(c.jobs))
 }
 
+// doubted names the Jobs that must be asked for.
+func (c *cache) doubted() (out []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, e := range c.jobs {
+		if e.unsure {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
 // final returns how a job ended, once that is sure.
 func (c *cache) final(name string) (runner.Status, bool) {
 	c.mu.Lock()
@@ -280,6 +215,13 @@ func (c *cache) conclude(name string, uid types.UID, st runner.Status) {
 	}
 }
 
+// has tells whether anything is known of a job.
+func (c *cache) has(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.jobs[name] != nil
+}
+
 // view returns what is known of a job, with when the API server was last asked for it alone. It is not ok when it is
 // unknown or must be asked for.
 func (c *cache) view(name string) (v view, asked time.Time, ok bool) {
@@ -293,7 +235,7 @@ func (c *cache) view(name string) (v view, asked time.Time, ok bool) {
 }
 
 func (c *cache) viewOf(e *entry) view {
-	v := view{job: e.job, events: maps.Clone(e.events)}
+	v := view{job: e.job, oldPods: e.oldPods, events: maps.Clone(e.events)}
 	for _, p := range c.pods[e.job.UID] {
 		v.pods = append(v.pods, p.pod)
 	}

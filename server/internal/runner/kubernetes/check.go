@@ -30,26 +30,26 @@ func needs() []authorizationv1.ResourceAttributes {
 	return out
 }
 
-// Check asks the API server for every right that this runner needs. It goes on after an error, so that the list is whole.
-func (r *Runner) Check(ctx context.Context) []Permission {
+// Check asks the API server for every right that a runner needs. It goes on after an error, so that the list is whole.
+func (c *Client) Check(ctx context.Context) []Permission {
 	var out []Permission
 	for _, need := range needs() {
-		need.Namespace = r.cluster.Namespace
+		need.Namespace = c.cluster.Namespace
 		what := need.Verb + " " + need.Resource
 		if need.Subresource != "" {
 			what += "/" + need.Subresource
 		}
 		p := Permission{What: what}
-		p.Allowed, p.Err = r.may(ctx, need)
+		p.Allowed, p.Err = c.may(ctx, need)
 		out = append(out, p)
 	}
 	return out
 }
 
-func (r *Runner) may(ctx context.Context, what authorizationv1.ResourceAttributes) (bool, error) {
+func (c *Client) may(ctx context.Context, what authorizationv1.ResourceAttributes) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, callPatience)
 	defer cancel()
-	review, err := r.reviews.Create(ctx, &authorizationv1.SelfSubjectAccessReview{
+	review, err := c.reviews.Create(ctx, &authorizationv1.SelfSubjectAccessReview{
 		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &what},
 	}, metav1.CreateOptions{})
 	if err != nil {

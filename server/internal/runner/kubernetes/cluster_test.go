@@ -125,13 +125,6 @@ func (c *realCluster) job(name, behaviour string) runner.Job {
 	}
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestClusterContract(t *testing.T) {
 	runnertest.Run(t, func(t *testing.T) runnertest.Harness {
 		c := onCluster(t)

@@ -10,10 +10,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cultivar-ml/cultivar/server/internal/runner"
+	"github.com/cultivar-ml/cultivar/shared/runspec"
 )
 
 // firstSignal is added to a signal's number to make the exit code of a container that it ended.
 const firstSignal = 128
+
+// clockSkew is how much later the cluster may seem to have done what ended a container on a node: each has its own clock,
+// and all times are cut to whole seconds.
+const clockSkew = 5 * time.Second
 
 // maxSignal is the highest number of a signal.
 const maxSignal = 64
@@ -26,6 +31,9 @@ const (
 	reasonOOMKilled     = "OOMKilled"
 	reasonStatusUnknown = "ContainerStatusUnknown"
 )
+
+// unreadLog is how the kubelet begins a container's message when it could not read its log.
+const unreadLog = "Error on reading termination message from logs"
 
 // ended tells how the trainer of a pod ended; ok is false while it has not.
 func (v view) ended(p pod) (e runner.Exit, ok bool) {
@@ -59,7 +67,7 @@ func (v view) neverEnded(p pod) runner.Exit {
 	if c := podCondition(p.Pod, corev1.DisruptionTarget); c != nil {
 		e.Ended = c.LastTransitionTime.Time
 	}
-	if e.Cause, e.Detail = v.cause(p, time.Time{}); e.Cause == "" {
+	if e.Cause, e.Detail = v.cause(p, nil); e.Cause == "" {
 		// The kubelet refuses a pod that does not fit its node after all; another node may take the next one.
 		e.Cause, e.Detail = runner.CauseEvicted, detail(p.Status.Reason, p.Status.Message)
 	}
@@ -77,7 +85,7 @@ func (v view) terminated(p pod, t corev1.ContainerStateTerminated) runner.Exit {
 	}
 	// A container that ran out of memory while it was being ended has 143, and was ended.
 	oom := t.Reason == reasonOOMKilled && t.ExitCode != firstSignal+int32(syscall.SIGTERM)
-	e.Cause, e.Detail = v.cause(p, t.FinishedAt.Time)
+	e.Cause, e.Detail = v.cause(p, &t)
 	switch {
 	case oom && e.Cause != runner.CauseDeadline:
 		e.Cause, e.Detail = runner.CauseOutOfMemory, memoryWords(p.Pod)
@@ -87,7 +95,7 @@ func (v view) terminated(p pod, t corev1.ContainerStateTerminated) runner.Exit {
 		e.Started = time.Time{} // the runtime says 1970
 	case t.Reason == reasonStatusUnknown:
 		e.Code, e.Signal, e.Cause, e.Detail = -1, "", runner.CauseNodeLost, detail(t.Reason, t.Message)
-	default:
+	case !strings.HasPrefix(t.Message, unreadLog):
 		e.Detail = lastLine(t.Message)
 	}
 	return e
@@ -103,16 +111,21 @@ func signal(t corev1.ContainerStateTerminated) int {
 	return 0
 }
 
-// cause is what ended a pod from outside, in the order of how much it says; finished is when its container ended, zero
-// when nobody knows.
-func (v view) cause(p pod, finished time.Time) (runner.Cause, string) {
-	if words := v.deadline(p, finished); words != "" {
+// cause is what ended a pod from outside, in the order of how much it says; end is how its container ended, nil when nobody
+// knows.
+func (v view) cause(p pod, end *corev1.ContainerStateTerminated) (runner.Cause, string) {
+	deleted := deletedBefore(p.Pod, end)
+	if words := v.deadline(p, deleted && end != nil); words != "" {
 		return runner.CauseDeadline, words
+	}
+	var finished time.Time
+	if end != nil {
+		finished = end.FinishedAt.Time
 	}
 	if c, words := disruption(p.Pod, finished); c != "" {
 		return c, words
 	}
-	if !deletedBefore(p.Pod, finished) {
+	if !deleted {
 		return "", ""
 	}
 	if suspended(v.job) {
@@ -121,8 +134,8 @@ func (v view) cause(p pod, finished time.Time) (runner.Cause, string) {
 	return runner.CauseDeleted, "pod " + p.Name + " was deleted"
 }
 
-// deadline returns words when the Job's time was over. The Job may say so later than its pod shows it.
-func (v view) deadline(p pod, finished time.Time) string {
+// deadline returns words when the Job's time was over. The Job may say so later than its pod, which was deleted, shows it.
+func (v view) deadline(p pod, deleted bool) string {
 	if p.Status.Reason == batchv1.JobReasonDeadlineExceeded {
 		return detail(p.Status.Reason, p.Status.Message)
 	}
@@ -132,7 +145,7 @@ func (v view) deadline(p pod, finished time.Time) string {
 		}
 	}
 	limit := v.job.Spec.ActiveDeadlineSeconds
-	if limit == nil || v.job.Status.StartTime == nil || finished.IsZero() || !deletedBefore(p.Pod, finished) || suspended(v.job) {
+	if limit == nil || v.job.Status.StartTime == nil || !deleted || suspended(v.job) {
 		return ""
 	}
 	// The pod's deletion is the Job controller's, even where the Job's own condition has not been seen yet.
@@ -143,9 +156,22 @@ func (v view) deadline(p pod, finished time.Time) string {
 }
 
 // deletedBefore tells whether somebody asked for the pod's deletion before its container ended.
-func deletedBefore(p *corev1.Pod, finished time.Time) bool {
-	return p.DeletionTimestamp != nil && (finished.IsZero() || !asked(p).After(finished))
+func deletedBefore(p *corev1.Pod, end *corev1.ContainerStateTerminated) bool {
+	if p.DeletionTimestamp == nil {
+		return false
+	}
+	if end == nil || before(asked(p), end.FinishedAt.Time) {
+		return true
+	}
+	// Once its containers have ended the kubelet deletes it again, without grace, which replaces the time of the first
+	// deletion. Then only the trainer's word is left: it has these codes when it was told to end.
+	return slices.Contains([]int32{
+		runspec.ExitInterrupted, firstSignal + int32(syscall.SIGTERM), firstSignal + int32(syscall.SIGKILL),
+	}, end.ExitCode)
 }
+
+// before tells whether the cluster did something before a container ended.
+func before(cluster, node time.Time) bool { return cluster.Sub(node) <= clockSkew }
 
 // asked is when the deletion of a pod was asked for: its timestamp is when its grace is over.
 func asked(p *corev1.Pod) time.Time {
@@ -173,7 +199,7 @@ func disruption(p *corev1.Pod, finished time.Time) (runner.Cause, string) {
 		return runner.CauseEvicted, words
 	}
 	c := podCondition(p, corev1.DisruptionTarget)
-	if c == nil || c.Status != corev1.ConditionTrue || !finished.IsZero() && c.LastTransitionTime.After(finished) {
+	if c == nil || c.Status != corev1.ConditionTrue || !finished.IsZero() && !before(c.LastTransitionTime.Time, finished) {
 		return "", ""
 	}
 	words = detail(c.Reason, c.Message)

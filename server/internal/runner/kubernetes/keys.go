@@ -9,10 +9,10 @@ import (
 
 // Keys returns the public keys that the cluster signs its pods' tokens with, as a JSON Web Key Set. Every service account
 // may read them, by the built-in binding system:service-account-issuer-discovery.
-func (r *Runner) Keys(ctx context.Context) ([]byte, error) {
+func (c *Client) Keys(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, callPatience)
 	defer cancel()
-	keys, err := r.raw.Get().AbsPath("/openid/v1/jwks").DoRaw(ctx)
+	keys, err := c.raw.Get().AbsPath(keysPath).DoRaw(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the cluster's token keys: %w", err)
 	}
@@ -20,10 +20,10 @@ func (r *Runner) Keys(ctx context.Context) ([]byte, error) {
 }
 
 // Issuer returns the name that the cluster signs its pods' tokens with.
-func (r *Runner) Issuer(ctx context.Context) (string, error) {
+func (c *Client) Issuer(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callPatience)
 	defer cancel()
-	b, err := r.raw.Get().AbsPath("/.well-known/openid-configuration").DoRaw(ctx)
+	b, err := c.raw.Get().AbsPath("/.well-known/openid-configuration").DoRaw(ctx)
 	var found struct {
 		Issuer string `json:"issuer"`
 	}

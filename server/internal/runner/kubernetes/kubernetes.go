@@ -4,7 +4,6 @@
 package kubernetes
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,11 +13,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	authorizationclient "k8s.io/client-go/kubernetes/typed/authorization/v1"
-	batchclient "k8s.io/client-go/kubernetes/typed/batch/v1"
-	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/util/flowcontrol"
 
 	"github.com/cultivar-ml/cultivar/server/internal/config"
 	"github.com/cultivar-ml/cultivar/server/internal/runner"
@@ -26,16 +21,10 @@ import (
 )
 
 const (
-	// requestRate and requestBurst bound what this server asks of the API server, in requests a second.
-	requestRate  = 20
-	requestBurst = 30
 	// resync is how often everything is listed: a lost event is made up for within a minute, the request included.
 	resync = 55 * time.Second
 	// fresh is how old the last full list may be for the cache to be believed.
 	fresh = 2 * resync
-	// callPatience bounds a request for one object, listPatience one for all.
-	callPatience = 15 * time.Second
-	listPatience = 30 * time.Second
 	// askAgain is how long an answer on one Job is good enough when events and lists disagree on it.
 	askAgain = 5 * time.Second
 )
@@ -51,12 +40,7 @@ type Options struct {
 
 // Runner is a runner.Runner on a Kubernetes cluster.
 type Runner struct {
-	cluster Cluster
-	jobs    batchclient.JobInterface
-	pods    coreclient.PodInterface
-	events  coreclient.EventInterface
-	reviews authorizationclient.SelfSubjectAccessReviewInterface
-	raw     rest.Interface
+	*Client
 	log     *slog.Logger
 	cache   *cache
 	changed chan struct{}
@@ -73,55 +57,19 @@ type Runner struct {
 // New checks the settings and begins to follow the cluster. The API server may be away for now. Jobs of an earlier process
 // are there already: they are adopted. Close ends what New began, and no Job.
 func New(o Options) (*Runner, error) {
-	access, namespace, err := access(o)
+	client, err := Connect(o)
 	if err != nil {
 		return nil, fmt.Errorf("open kubernetes runner: %w", err)
 	}
-	o.Settings.Namespace = cmp.Or(o.Settings.Namespace, namespace)
-	cluster, err := Resolve(o.Settings, o.Volume, o.Bases)
-	if err != nil {
-		return nil, fmt.Errorf("open kubernetes runner: %w", err)
-	}
-	r := &Runner{cluster: cluster, log: o.Log, changed: make(chan struct{}, 1), tried: make(chan struct{})}
+	r := &Runner{Client: client, log: o.Log, changed: make(chan struct{}, 1), tried: make(chan struct{})}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
 	r.cache = newCache(r.notify)
-	if err := r.connect(access); err != nil {
-		return nil, fmt.Errorf("open kubernetes runner: %w", err)
-	}
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	r.follow(ctx)
 	return r, nil
-}
-
-// connect makes the clients, which share one limit.
-func (r *Runner) connect(access *rest.Config) error {
-	access = rest.CopyConfig(access)
-	access.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(requestRate, requestBurst)
-	if access.UserAgent == "" {
-		access.UserAgent = "cultivar-server"
-	}
-	client, err := rest.HTTPClientFor(access)
-	if err != nil {
-		return err
-	}
-	batch, err := batchclient.NewForConfigAndClient(access, client)
-	if err != nil {
-		return err
-	}
-	core, err := coreclient.NewForConfigAndClient(access, client)
-	if err != nil {
-		return err
-	}
-	authorization, err := authorizationclient.NewForConfigAndClient(access, client)
-	if err != nil {
-		return err
-	}
-	r.jobs, r.pods, r.events = batch.Jobs(r.cluster.Namespace), core.Pods(r.cluster.Namespace), core.Events(r.cluster.Namespace)
-	r.reviews, r.raw = authorization.SelfSubjectAccessReviews(), core.RESTClient()
-	return nil
 }
 
 // Close stops following the cluster and waits until nothing of this runner runs any more. The Jobs go on.
@@ -129,9 +77,6 @@ func (r *Runner) Close() {
 	r.stop()
 	r.running.Wait()
 }
-
-// Namespace is where the Jobs are.
-func (r *Runner) Namespace() string { return r.cluster.Namespace }
 
 // Slots implements runner.Runner: the cluster's own queue holds any number.
 func (r *Runner) Slots(runspec.Kind) int { return 0 }
@@ -146,10 +91,16 @@ func (r *Runner) notify() {
 	}
 }
 
-// List implements runner.Runner. A Job that another server of the same instance made is on it a minute later at most.
+// List implements runner.Runner. A Job that another server of the same instance made is on it a minute later at most, and
+// one that seems to be gone is asked for.
 func (r *Runner) List(ctx context.Context) ([]string, error) {
 	if err := r.ready(ctx); err != nil {
 		return nil, fmt.Errorf("list jobs: %w", err)
+	}
+	for _, name := range r.cache.doubted() {
+		if err := r.refresh(ctx, name); err != nil && !errors.Is(err, runner.ErrUnknown) {
+			return nil, fmt.Errorf("list jobs: %w", err)
+		}
 	}
 	return r.cache.names(), nil
 }
@@ -163,21 +114,24 @@ func (r *Runner) Status(ctx context.Context, name string) (runner.Status, error)
 	if err := r.ready(ctx); err != nil {
 		return runner.Status{}, fmt.Errorf("status of job %s: %w", name, err)
 	}
-	if st, doubt, ok := r.look(name); ok && !doubt {
+	if st, doubt, ok := r.look(ctx, name); ok && !doubt {
 		return st, nil
 	}
 	if err := r.refresh(ctx, name); err != nil {
 		return runner.Status{}, err
 	}
-	st, _, ok := r.look(name)
-	if !ok {
-		return runner.Status{}, fmt.Errorf("%w: %s", runner.ErrUnknown, name)
+	st, _, ok := r.look(ctx, name)
+	switch {
+	case ok:
+		return st, nil
+	case r.cache.has(name):
+		return runner.Status{}, fmt.Errorf("status of job %s: there was news of it while it was asked for", name)
 	}
-	return st, nil
+	return runner.Status{}, fmt.Errorf("%w: %s", runner.ErrUnknown, name)
 }
 
 // look observes what the cache knows of a job; an end that is sure is kept for good.
-func (r *Runner) look(name string) (st runner.Status, doubt, ok bool) {
+func (r *Runner) look(ctx context.Context, name string) (st runner.Status, doubt, ok bool) {
 	now := time.Now().UTC()
 	v, asked, ok := r.cache.view(name)
 	if !ok {
@@ -187,6 +141,7 @@ func (r *Runner) look(name string) (st runner.Status, doubt, ok bool) {
 	st, doubt = observe(v)
 	doubt = (doubt || st.Stuck) && now.Sub(asked) > askAgain
 	if !doubt && (st.Phase == runner.Exited || st.Phase == runner.Lost) {
+		r.complete(ctx, v, &st)
 		r.cache.conclude(name, v.job.UID, st)
 	}
 	return st, doubt, true
@@ -212,7 +167,7 @@ func (r *Runner) refresh(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("status of job %s: %w", name, err)
 	}
-	r.cache.refreshed(job, pods.Items, began, time.Now())
+	r.cache.refreshed(job, pods, began, time.Now())
 	return nil
 }
 

@@ -23,6 +23,9 @@ type fate struct {
 	deaf     bool // ends only when its grace is over
 }
 
+// nodeGivenUp is how long after its end was asked for a pod is collected whose node went away.
+const nodeGivenUp = 30 * time.Minute
+
 // model is a small controller for Jobs and a kubelet, which act on the double when they are stepped.
 type model struct {
 	d      *double
@@ -30,12 +33,14 @@ type model struct {
 	fates  map[types.UID]fate      // by pod
 	truth  map[string]runner.Exit  // by the Job's name: how the trainer really ended
 	traces map[string]bool         // Jobs of which no trace of the end can be left
+	ending map[string]bool         // Jobs that are deleted and have no pod any more
 	since  map[types.UID]time.Time // by pod: when its last phase began
 	slow   func() bool             // the Job's controller takes its time
+	skew   time.Duration           // by how much the nodes' clock is ahead
 }
 
 func newModel(d *double, f func(*batchv1.Job) fate) *model {
-	return &model{d: d, fate: f, fates: map[types.UID]fate{}, truth: map[string]runner.Exit{}, traces: map[string]bool{},
+	return &model{d: d, fate: f, fates: map[types.UID]fate{}, truth: map[string]runner.Exit{}, traces: map[string]bool{}, ending: map[string]bool{},
 		since: map[types.UID]time.Time{}, slow: func() bool { return false }}
 }
 
@@ -158,6 +163,7 @@ func (m *model) collect(now time.Time) {
 			m.end(p, now)
 		// The Job's controller lets a pod go once it has counted it.
 		case p.DeletionTimestamp != nil && over(p) && (j == nil || j.DeletionTimestamp != nil || done(j)):
+			m.ending[owner(p)] = j != nil && j.DeletionTimestamp != nil
 			m.d.remove("pods", p.Name)
 		}
 	}
@@ -167,9 +173,14 @@ func (m *model) collect(now time.Time) {
 func (m *model) kubelet(p *corev1.Pod, now time.Time) {
 	f, age := m.fates[p.UID], now.Sub(m.since[p.UID])
 	switch {
+	case over(p) && p.DeletionTimestamp != nil && *p.DeletionGracePeriodSeconds > 0:
+		// It deletes what has ended once more, without grace.
+		m.d.changePod(p.Name, func(p *corev1.Pod) {
+			p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &metav1.Time{Time: now}, new(int64)
+		})
 	case over(p):
 	case p.DeletionTimestamp != nil:
-		m.ending(p, f, now)
+		m.leave(p, f, now)
 	case p.Spec.NodeName == "" && (f.schedule < 0 || age < f.schedule):
 		if len(p.Status.Conditions) == 0 {
 			m.d.changePod(p.Name, func(p *corev1.Pod) {
@@ -191,7 +202,7 @@ func (m *model) kubelet(p *corev1.Pod, now time.Time) {
 	case p.Status.Phase == corev1.PodPending && age >= f.pull:
 		m.phase(p, now, func(p *corev1.Pod) {
 			p.Status.Phase = corev1.PodRunning
-			p.Status.ContainerStatuses[0].State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Time{Time: now}}}
+			p.Status.ContainerStatuses[0].State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Time{Time: now.Add(m.skew)}}}
 		})
 	case p.Status.Phase == corev1.PodRunning && f.run >= 0 && age >= f.run:
 		m.finish(p, f, now)
@@ -203,14 +214,17 @@ func (m *model) phase(p *corev1.Pod, now time.Time, f func(*corev1.Pod)) {
 	m.d.changePod(p.Name, f)
 }
 
-// ending is a pod that was told to end.
-func (m *model) ending(p *corev1.Pod, f fate, now time.Time) {
+// leave is a pod that was told to end.
+func (m *model) leave(p *corev1.Pod, f fate, now time.Time) {
 	asked := p.DeletionTimestamp.Add(-time.Duration(*p.DeletionGracePeriodSeconds) * time.Second)
 	switch {
 	case p.Status.Phase == corev1.PodPending && p.Spec.NodeName == "":
 		m.d.remove("pods", p.Name)
 	case f.end == "nodelost" && f.run >= 0 && m.truth[owner(p)].Cause == runner.CauseNodeLost:
-		// No kubelet is there.
+		// No kubelet is there, until the cluster gives the node up.
+		if now.Sub(p.DeletionTimestamp.Time) > nodeGivenUp {
+			m.d.remove("pods", p.Name)
+		}
 	case p.Status.Phase == corev1.PodPending:
 		m.d.changePod(p.Name, func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed; p.Status.ContainerStatuses = nil })
 	case f.deaf && now.Before(p.DeletionTimestamp.Time):
@@ -231,7 +245,7 @@ func (m *model) terminate(p *corev1.Pod, code int32, reason string, now time.Tim
 		}
 		begun := p.Status.ContainerStatuses[0].State.Running.StartedAt
 		p.Status.ContainerStatuses[0].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
-			ExitCode: code, Reason: reason, StartedAt: begun, FinishedAt: metav1.Time{Time: now},
+			ExitCode: code, Reason: reason, StartedAt: begun, FinishedAt: metav1.Time{Time: now.Add(m.skew)},
 		}}
 		for _, f := range more {
 			f(p)

@@ -25,12 +25,13 @@ type pod struct {
 
 // view is all that is known of a Job: what observe decides from.
 type view struct {
-	job    *batchv1.Job
-	pods   []pod
-	events map[types.UID]event // the newest warning on the Job or a pod
-	pull   time.Duration
-	wait   time.Duration
-	now    time.Time
+	job     *batchv1.Job
+	pods    []pod
+	oldPods bool                // pods may lack one that was made since
+	events  map[types.UID]event // the newest warning on the Job or a pod
+	pull    time.Duration
+	wait    time.Duration
+	now     time.Time
 }
 
 // event is a warning of the cluster, in its own words.
@@ -56,7 +57,7 @@ func observe(v view) (st runner.Status, doubt bool) {
 	}
 	// While a Job is deleted in the foreground its pods still end. How they end then is the deletion's doing and no
 	// news; only what had ended before it counts.
-	if st.Phase == runner.Exited && !st.Exit.Ended.IsZero() && st.Exit.Ended.Before(v.job.DeletionTimestamp.Time) {
+	if st.Phase == runner.Exited && !st.Exit.Ended.IsZero() && !before(v.job.DeletionTimestamp.Time, st.Exit.Ended) {
 		return st, false
 	}
 	if st.Phase == runner.Exited || st.Phase == runner.Lost {
@@ -120,6 +121,9 @@ func (v view) failed(c *batchv1.JobCondition) (runner.Status, bool) {
 		}
 		exit.Cause, exit.Detail = cause, words
 		return runner.Status{Phase: runner.Exited, Exit: exit}, true
+	}
+	if v.oldPods && v.now.Sub(c.LastTransitionTime.Time) < vanishGrace {
+		return runner.Status{Phase: runner.Running}, true
 	}
 	return runner.Status{Phase: runner.Lost}, true
 }

@@ -28,8 +28,8 @@ const (
 	volumeScratch = "tmp"
 	scratchDir    = "/tmp"
 
-	// user is nobody's: distroless images call it nonroot. Folders on the volume belong to it.
-	user = 65532
+	// User is whom trainers run as: nobody, whom distroless images call nonroot. Folders on the volume belong to it.
+	User = 65532
 	// endPatience is how long a trainer may take to write its checkpoint after SIGTERM, in seconds.
 	endPatience = 120
 )
@@ -62,7 +62,7 @@ func podSpec(c Cluster, p Profile, job runner.Job) (corev1.PodSpec, error) {
 		NodeSelector:                  p.NodeSelector,
 		PriorityClassName:             p.Priority,
 		SecurityContext: &corev1.PodSecurityContext{
-			RunAsNonRoot: new(true), RunAsUser: new(int64(user)), RunAsGroup: new(int64(user)), FSGroup: new(int64(user)),
+			RunAsNonRoot: new(true), RunAsUser: new(int64(User)), RunAsGroup: new(int64(User)), FSGroup: new(int64(User)),
 			// Changing the owner of every file at each start takes minutes on a big volume.
 			FSGroupChangePolicy: new(corev1.FSGroupChangeOnRootMismatch),
 			SeccompProfile:      &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},

@@ -38,8 +38,9 @@ func (r *Runner) follow(ctx context.Context) {
 		func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return r.pods.List(ctx, o) }, r.pods.Watch,
 	), &corev1.Pod{}, 0, nil)
 	for _, informer := range []clientcache.SharedIndexInformer{jobs, pods} {
-		// Both fail only for an informer that runs already.
+		// They fail only for an informer that runs already.
 		_ = informer.SetTransform(trim)
+		_ = informer.SetWatchErrorHandlerWithContext(r.broken)
 		_, _ = informer.AddEventHandler(clientcache.ResourceEventHandlerFuncs{
 			AddFunc:    func(o any) { r.take(o, false) },
 			UpdateFunc: func(_, o any) { r.take(o, false) },
@@ -49,6 +50,12 @@ func (r *Runner) follow(ctx context.Context) {
 	}
 	r.running.Go(func() { r.relist(ctx) })
 	r.running.Go(func() { r.explain(ctx) })
+}
+
+// broken takes note of a watch that ended, which client-go begins again by itself. That the API server is away is told by
+// judge, once; client-go's own handler would call each try an error, and it makes all of the process wait for it.
+func (r *Runner) broken(ctx context.Context, _ *clientcache.Reflector, err error) {
+	r.log.DebugContext(ctx, "a watch ended", "error", err)
 }
 
 // source lists and watches this server's objects. A watch that outlives its own time hangs, and is cut.
@@ -99,7 +106,9 @@ func (r *Runner) take(object any, gone bool) {
 			r.log.Error("an object of the cluster could not be understood", "error", fmt.Sprint(p))
 		}
 	}()
-	if last, ok := object.(clientcache.DeletedFinalStateUnknown); ok {
+	// What merely was not in an informer's next list may be younger than that.
+	last, listed := object.(clientcache.DeletedFinalStateUnknown)
+	if listed {
 		object = last.Obj
 	}
 	switch o := object.(type) {
@@ -110,6 +119,10 @@ func (r *Runner) take(object any, gone bool) {
 		}
 		r.cache.putJob(o)
 	case *corev1.Pod:
+		if listed {
+			r.cache.doubtPod(o)
+			return
+		}
 		r.cache.putPod(o, gone)
 	}
 }
@@ -166,7 +179,7 @@ func (r *Runner) listAll(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list pods: %w", err)
 	}
-	r.cache.replace(jobs.Items, pods.Items, began, time.Now())
+	r.cache.replace(jobs, pods, began, time.Now())
 	r.mu.Lock()
 	r.listed = start
 	r.mu.Unlock()

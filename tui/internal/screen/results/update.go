@@ -20,25 +20,32 @@ func (m *Model) Update(msg tea.Msg) tea.Cmd {
 	switch msg := msg.(type) {
 	case screen.OpenResults:
 		return m.open(msg)
+	case screen.Connected:
+		if m.report == nil && !m.asking && m.env.Active == screen.Results {
+			return m.Shown()
+		}
+		return m.box.Update(msg)
 	case foundMsg:
 		m.asking = false
-		m.failed = msg.err
+		if m.failed = msg.err; msg.err != nil {
+			return screen.Send(screen.Trouble{Err: msg.err})
+		}
 		if msg.run != nil && m.run.Id == "" {
 			return m.open(screen.OpenResults{Run: *msg.run})
 		}
-		m.none = msg.run == nil && msg.err == nil
+		m.none = msg.run == nil
 	case loadedMsg:
 		if msg.id != m.run.Id {
 			return nil
 		}
 		m.asking = false
-		m.failed = msg.err
 		m.files = modelsFirst(msg.files)
-		if msg.err == nil {
-			m.run, m.report = msg.run, msg.report
-			m.class, m.row, m.col, m.mistake, m.file = 0, 0, 0, 0, 0
-			return tea.Batch(m.loadThumb(), m.box.Open(m.run))
+		if m.failed = msg.err; msg.err != nil {
+			return screen.Send(screen.Trouble{Err: msg.err})
 		}
+		m.run, m.report = msg.run, msg.report
+		m.class, m.row, m.col, m.mistake, m.file = 0, 0, 0, 0, 0
+		return tea.Batch(m.loadThumb(), m.box.Open(m.run))
 	case saveMsg:
 		return m.savedSome(msg)
 	case thumbMsg:
@@ -120,10 +127,10 @@ func (m *Model) endDownload() {
 var bindings = []keys.Binding[*Model]{
 	{Keys: []string{"d"}, Short: "download", Help: "Download the file under the cursor, or the model, into the current folder", When: (*Model).downloadable, Do: (*Model).startDownload},
 	{Keys: []string{"s"}, Short: "share", Help: "Make a share link to the model, or mail it", When: func(m *Model) bool { return m.box.CanShare() }, Do: func(m *Model) tea.Cmd { return m.box.Share() }},
-	{Keys: []string{"R"}, Short: "try again", Help: "Try the deliveries again that failed or wait", When: func(m *Model) bool { return m.box.CanRetry() }, Do: func(m *Model) tea.Cmd { return m.box.Retry() }},
+	{Keys: []string{"R"}, Short: "retry delivery", Help: "Try the links and mails now that failed or wait", When: func(m *Model) bool { return m.box.CanRetry() }, Do: func(m *Model) tea.Cmd { return m.box.Retry() }},
 	{Keys: []string{"u"}, Short: "copy link", Help: "Copy the share link", When: func(m *Model) bool { return m.box.URL() != "" }, Do: func(m *Model) tea.Cmd { return m.box.CopyURL() }},
-	{Keys: []string{"tab"}, Short: "next view", Help: "Go to the next view: classes, confusion, mistakes, files", Do: func(m *Model) tea.Cmd { return m.turn(1) }},
-	{Keys: []string{"shift+tab"}, Help: "Go to the view before", Do: func(m *Model) tea.Cmd { return m.turn(int(views) - 1) }},
+	{Keys: []string{"tab"}, Short: "next view", Help: "Go to the next view: classes, confusion, mistakes, files", When: (*Model).filled, Do: func(m *Model) tea.Cmd { return m.turn(1) }},
+	{Keys: []string{"shift+tab"}, Help: "Go to the view before", When: (*Model).filled, Do: func(m *Model) tea.Cmd { return m.turn(int(views) - 1) }},
 	{Keys: []string{"enter"}, Short: "its photos", Help: "Show the photos of the cell or class that the model got wrong", When: func(m *Model) bool { return m.report != nil && m.view <= confusionView }, Do: (*Model).enter},
 	{Keys: []string{"w"}, Short: "curves", Help: "Show the run's curves and story", When: func(m *Model) bool { return m.run.Id != "" }, Do: func(m *Model) tea.Cmd { return screen.Send(screen.OpenRun{Run: m.run}) }},
 	{Keys: []string{"y"}, Short: "copy name", Help: "Copy the path of the mistake or of the saved file", When: func(m *Model) bool { return m.named() != "" }, Do: func(m *Model) tea.Cmd {
@@ -139,13 +146,15 @@ var bindings = []keys.Binding[*Model]{
 		m.only, m.mistake = nil, 0
 		return m.loadThumb()
 	}},
-	{Keys: []string{"r"}, Help: "Ask the server again", When: func(m *Model) bool { return m.failed != nil }, Do: func(m *Model) tea.Cmd {
+	{Keys: []string{"r"}, Short: "ask again", Help: "Ask the server again", When: func(m *Model) bool { return m.failed != nil }, Do: func(m *Model) tea.Cmd {
 		if m.run.Id == "" {
 			return m.findNewest()
 		}
 		return m.load(m.run)
 	}},
 }
+
+func (m *Model) filled() bool { return m.report != nil }
 
 func (m *Model) turn(by int) tea.Cmd {
 	m.view = (m.view + view(by)) % views

@@ -108,7 +108,11 @@ func (m *Model) classTable(w, h int) []string {
 	g := t.Glyphs
 	name := max(8, min(24, w-44))
 	out := []string{t.Dim.Render("   " + text.Fit("class", name, "") + "  photos  precision   recall       F1")}
-	from, to := frame.Window(len(m.report.Classes), m.class, h-3)
+	words := text.Wrap("precision: how often it is right when it says so. recall: how many of the class it finds. F1: both in one.", w-4)
+	if 1+len(m.report.Classes)+1+len(words) > h { // the classes go before
+		words = nil
+	}
+	from, to := frame.Window(len(m.report.Classes), m.class, h-1)
 	for i := from; i < to; i++ {
 		c := m.report.Classes[i]
 		label := text.Fit(text.Safe(c.Class), name, g.Ellipsis)
@@ -128,9 +132,10 @@ func (m *Model) classTable(w, h int) []string {
 		}
 		out = append(out, line)
 	}
-	out = append(out, "")
-	words := "precision: how often it is right when it says so. recall: how many of the class it finds. F1: both in one."
-	for _, l := range text.Wrap(words, w-4) {
+	if len(words) > 0 {
+		out = append(out, "")
+	}
+	for _, l := range words {
 		out = append(out, "  "+t.Dim.Render(l))
 	}
 	return out

@@ -31,6 +31,7 @@ type batchMsg struct {
 
 // runLoadedMsg is a run's newest row, or why it could not be had.
 type runLoadedMsg struct {
+	id  string
 	run api.Run
 	err error
 }
@@ -87,7 +88,7 @@ func (m *Model) load(id string) tea.Cmd {
 	ctx, c := m.env.Ctx, m.env.Client
 	return func() tea.Msg {
 		r, err := c.Run(ctx, id)
-		return runLoadedMsg{run: r, err: err}
+		return runLoadedMsg{id: id, run: r, err: err}
 	}
 }
 

@@ -14,14 +14,13 @@ var bindings = []keys.Binding[*Model]{
 		Do: func(m *Model) tea.Cmd { return screen.Send(screen.OpenResults{Run: m.run}) }},
 	{Keys: []string{"s"}, Short: "share", Help: "Make a share link to the model, or mail it", When: func(m *Model) bool { return m.succeeded() && m.box.CanShare() },
 		Do: func(m *Model) tea.Cmd { return m.box.Share() }},
-	{Keys: []string{"R"}, Short: "try again", Help: "Try the deliveries again that failed or wait", When: func(m *Model) bool { return m.box.CanRetry() },
+	{Keys: []string{"R"}, Short: "retry delivery", Help: "Try the links and mails now that failed or wait", When: func(m *Model) bool { return m.box.CanRetry() },
 		Do: func(m *Model) tea.Cmd { return m.box.Retry() }},
 	{Keys: []string{"u"}, Short: "copy link", Help: "Copy the share link", When: func(m *Model) bool { return m.box.URL() != "" },
 		Do: func(m *Model) tea.Cmd { return m.box.CopyURL() }},
 	{Keys: []string{"s"}, Short: "stop, keep best", Help: "Stop training now and keep the best epoch so far", When: (*Model).stoppable, Do: (*Model).askStop},
 	{Keys: []string{"S"}, Short: "cancel", Help: "Cancel the run; nothing of it is kept", When: (*Model).cancellable, Do: (*Model).askCancel},
-	{Keys: []string{"r"}, Short: "train again", Help: "Train again with the same settings", When: (*Model).ended,
-		Do: func(m *Model) tea.Cmd { return m.retry(m.run.Id) }},
+	{Keys: []string{"r"}, Short: "train again", Help: "Train again with the same settings", When: (*Model).ended, Do: (*Model).askRetry},
 	{Keys: []string{"L"}, Short: "log scale", Help: "Switch the loss between linear and logarithmic scale", Do: func(m *Model) tea.Cmd { m.log = !m.log; return nil }},
 	{Keys: []string{"v"}, Short: "more log", Help: "Give the log more or less room", Do: func(m *Model) tea.Cmd { m.tall = !m.tall; return nil }},
 	{Keys: []string{"up", "k"}, Show: "up", Help: "Scroll the log back", Do: func(m *Model) tea.Cmd { return m.scroll(1) }},
@@ -60,6 +59,16 @@ func (m *Model) askStop() tea.Cmd {
 		m.busy = "stopping"
 		return m.order(id, c.StopRun)
 	}})
+}
+
+// askRetry asks first: r is next to R, and a training takes a while.
+func (m *Model) askRetry() tea.Cmd {
+	id := m.run.Id
+	words := "A new run with the same photos and settings begins. This one and its files stay as they are."
+	if n := m.run.Notify; n != nil && (n.Share != nil && *n.Share || n.Email != nil && *n.Email != "") {
+		words += " Its result is shared or mailed as this one's was."
+	}
+	return screen.Send(screen.Ask{Title: "Train " + m.label() + " again?", Text: words, Verb: "Train again", Yes: func() tea.Cmd { return m.retry(id) }})
 }
 
 func (m *Model) askCancel() tea.Cmd {

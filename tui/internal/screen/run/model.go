@@ -94,11 +94,14 @@ func (m *Model) Status() screen.Status {
 func (m *Model) linkText() string {
 	t := m.env.Theme
 	switch {
-	case !m.active():
+	case !m.active(), m.failed != nil:
 		return ""
 	case !m.linked:
 		return t.Dim.Render(t.Glyphs.Wait + " connecting")
 	case m.link.State == client.Reconnecting:
+		if m.w < wide {
+			return t.Warn.Render(t.Glyphs.Warn + " reconnecting")
+		}
 		return t.Warn.Render(t.Glyphs.Warn + " reconnecting, training goes on")
 	}
 	return t.Good.Render(t.Glyphs.Active) + " live"

@@ -15,9 +15,7 @@ func (m *Model) Update(msg tea.Msg) tea.Cmd {
 	case screen.OpenRun:
 		return m.open(msg.Run)
 	case screen.Connected:
-		if m.run.Id != "" && m.cancel == nil && m.env.Client != nil {
-			return m.open(m.run)
-		}
+		return m.connected()
 	case batchMsg:
 		return m.told(msg)
 	case secondMsg:
@@ -25,7 +23,11 @@ func (m *Model) Update(msg tea.Msg) tea.Cmd {
 			return second(msg.run)
 		}
 	case runLoadedMsg:
-		if msg.err == nil && msg.run.Id == m.run.Id {
+		switch {
+		case msg.id != m.run.Id:
+		case msg.err != nil:
+			return screen.Send(screen.Trouble{Err: msg.err}) // Connected asks again
+		default:
 			m.run = msg.run
 			return m.box.Open(m.run)
 		}
@@ -51,6 +53,19 @@ func (m *Model) Update(msg tea.Msg) tea.Cmd {
 		return m.box.Update(msg)
 	}
 	return nil
+}
+
+// connected opens the stream that there could not be before, or asks for what is missing at the run's end.
+func (m *Model) connected() tea.Cmd {
+	switch {
+	case m.run.Id == "" || m.env.Client == nil:
+		return nil
+	case m.cancel == nil || m.failed != nil:
+		return m.open(m.run)
+	case screen.Terminal(m.state()) && !screen.Terminal(m.run.State):
+		return m.load(m.run.Id)
+	}
+	return m.box.Update(screen.Connected{})
 }
 
 // open follows a run from its first event on; the run followed before is let go, and trains on.
@@ -80,20 +95,25 @@ func (m *Model) told(msg batchMsg) tea.Cmd {
 		return nil
 	}
 	before := m.state()
+	var trouble tea.Cmd
 	for _, it := range msg.items {
 		switch {
 		case it.link != nil:
 			m.link, m.linked = *it.link, true
 		case it.err != nil:
 			m.failed = it.err
+			trouble = screen.Send(screen.Trouble{Err: it.err})
 		default:
 			m.story.add(it.event, m.env.Theme.Glyphs)
 		}
 	}
-	if msg.over {
+	if msg.over && m.failed == nil {
 		return m.load(m.run.Id)
 	}
-	again := next(msg.run, msg.feed)
+	if msg.over {
+		return trouble
+	}
+	again := tea.Batch(trouble, next(msg.run, msg.feed))
 	if screen.Terminal(m.state()) && !screen.Terminal(before) {
 		if screen.Terminal(m.run.State) { // it had ended before it was opened: no news
 			return tea.Batch(again, m.load(m.run.Id))

@@ -14,17 +14,20 @@ import (
 // narrow is the width below which the numbers stand in a line instead of a pane.
 const narrow = 76
 
+// wide is the width from which the top line has room for more than a word about the connection.
+const wide = 100
+
 // View draws the screen.
 func (m *Model) View() []string {
 	if m.run.Id == "" {
 		return m.notice("No run is open.", "Choose one under 3 Runs, or train a folder of photos: 1 Data.")
 	}
 	if m.failed != nil && len(m.story.lines) == 0 {
-		return m.notice(text.Safe(m.failed.Error()), "esc goes back, R tries to connect again.")
+		return m.notice(text.Safe(m.failed.Error()), "esc goes back. "+m.remedy())
 	}
 	t := m.env.Theme
 	out := m.head()
-	if lines := m.box.Lines(m.w, max(4, m.h/4)); len(lines) > 0 && !m.active() {
+	if lines := m.box.Lines(m.w, max(4, m.h/4+1)); len(lines) > 0 && !m.active() {
 		out = append(append(out, frame.Rule(t, m.w, "delivery", "")), lines...)
 	}
 	out = append(out, frame.Rule(t, m.w, "", ""))
@@ -92,7 +95,22 @@ func (m *Model) head() []string {
 		}
 		b.WriteString(" " + style.Render(glyph+" "+p.short) + " ")
 	}
-	return append([]string{text.Spread(b.String(), m.times()+" ", m.w, g.Ellipsis)}, m.progress()...)
+	out := append([]string{text.Spread(b.String(), m.times()+" ", m.w, g.Ellipsis)}, m.progress()...)
+	if m.failed != nil {
+		out = append(out, m.said(t.Warn.Render(g.Warn+" No longer followed:")+" "+text.Safe(m.failed.Error())+" "+m.remedy())...)
+	}
+	return out
+}
+
+// remedy is what helps when the run cannot be followed.
+func (m *Model) remedy() string {
+	switch api.Code(m.failed) {
+	case api.CodeNotFound, api.CodeForbidden:
+		return ""
+	case api.CodeUnauthorized:
+		return "Sign in again in another terminal with `cultivar login`, then press R."
+	}
+	return "R tries to connect again."
 }
 
 func (m *Model) times() string {

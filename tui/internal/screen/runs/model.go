@@ -121,7 +121,7 @@ func (m *Model) Update(msg tea.Msg) tea.Cmd {
 func (m *Model) took(msg loadedMsg) tea.Cmd {
 	m.asking = false
 	if m.failed = msg.err; msg.err != nil {
-		return nil
+		return screen.Send(screen.Trouble{Err: msg.err}) // Connected asks again
 	}
 	m.loaded = true
 	if msg.cursor == "" {

@@ -23,11 +23,11 @@ func (m *Model) Update(msg tea.Msg) tea.Cmd {
 		m.able()
 	case basesLoadedMsg:
 		m.asking = false
-		m.failed = msg.err
-		if msg.err == nil {
-			m.bases, m.basesOK = msg.bases, true
-			m.cursor = min(m.cursor, max(0, m.rows()-1))
+		if m.failed = msg.err; msg.err != nil {
+			return screen.Send(screen.Trouble{Err: msg.err})
 		}
+		m.bases, m.basesOK = msg.bases, true
+		m.cursor = min(m.cursor, max(0, m.rows()-1))
 	case sendMsg:
 		return m.sentSome(msg)
 	case tea.PasteMsg:
@@ -50,10 +50,11 @@ func (m *Model) sentSome(msg sendMsg) tea.Cmd {
 		switch {
 		case it.err != nil:
 			m.stopSending()
-			if !errors.Is(it.err, context.Canceled) {
-				m.problem = it.err
+			if errors.Is(it.err, context.Canceled) {
+				return nil
 			}
-			return nil
+			m.problem = it.err
+			return screen.Send(screen.Trouble{Err: it.err})
 		case it.progress != nil:
 			m.sending = *it.progress
 		case it.sent:

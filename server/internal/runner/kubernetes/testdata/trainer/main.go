@@ -32,7 +32,8 @@ func behave(what string) {
 	case "interrupted":
 		os.Exit(30)
 	case "crash":
-		fmt.Println("a first line")
+		// On one stream, as the trainer writes: a node reads two of them side by side, and has their lines in any order.
+		fmt.Fprintln(os.Stderr, "a first line")
 		fmt.Fprintln(os.Stderr, "the last words")
 		os.Exit(1)
 	case "deaf":
