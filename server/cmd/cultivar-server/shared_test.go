@@ -38,7 +38,7 @@ func newHost(t *testing.T, script, more string) *host {
 	t.Helper()
 	h := &host{machine: newMachine(t, script)}
 	h.stop()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // only to find a free port
+	l, err := net.Listen("tcp", "127.0.0.1:0") // only to find a free one
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,6 +121,10 @@ func use(a runspec.Artifact) string {
 		return fmt.Sprintf("It is a Keras model; in Python: model = tf.keras.models.load_model(%q)", safe.Text(a.Name))
 	case formatSavedModel:
 		return "It is a TensorFlow SavedModel; unpack it, and in Python: model = tf.saved_model.load(\"savedmodel\")"
+	case formatONNX:
+		return fmt.Sprintf("It is an ONNX model; in Python: session = onnxruntime.InferenceSession(%q)", safe.Text(a.Name))
+	case formatCoreML:
+		return "It is a Core ML model; drag it into an Xcode project."
 	}
 	return ""
 }

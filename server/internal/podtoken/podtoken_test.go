@@ -202,7 +202,8 @@ func TestKeysRotate(t *testing.T) {
 		return ok
 	}
 	old := c.token()
-	if !check(old) || !check(old) || c.asked != 1 {
+	first, again := check(old), check(old)
+	if !first || !again || c.asked != 1 {
 		t.Fatalf("keys were asked for %d times", c.asked)
 	}
 	fresh, err := rsa.GenerateKey(rand.Reader, 2048)

@@ -143,28 +143,46 @@ func load(dir, name string) (network.Network, network.Weights, Entry, error) {
 	if err != nil {
 		return fail(err)
 	}
-	net, err := network.ByName(name)
+	data, err := entry.read(dir)
 	if err != nil {
 		return fail(err)
 	}
-	path := filepath.Join(dir, entry.File)
+	net, w, err := entry.parse(data)
+	if err != nil {
+		return fail(fmt.Errorf("load base model %s from %q: %w", name, filepath.Join(dir, entry.File), err))
+	}
+	return net, w, entry, nil
+}
+
+// read returns the bytes of an entry's file, whose SHA-256 is checked.
+func (e Entry) read(dir string) ([]byte, error) {
+	path := filepath.Join(dir, e.File)
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return fail(fmt.Errorf("load base model %s: %w", name, err))
+		return nil, fmt.Errorf("load base model %s: %w", e.Name, err)
 	}
-	if hash := sha256.Sum256(data); hex.EncodeToString(hash[:]) != entry.SHA256 {
-		return fail(fmt.Errorf("load base model %s: the file %q is damaged (its SHA-256 is %x); install the base again", name, path, hash))
+	if hash := sha256.Sum256(data); hex.EncodeToString(hash[:]) != e.SHA256 {
+		return nil, fmt.Errorf("load base model %s: the file %q is damaged (its SHA-256 is %x); install the base again", e.Name, path, hash)
+	}
+	return data, nil
+}
+
+// parse checks every array's name, shape and finiteness.
+func (e Entry) parse(data []byte) (network.Network, network.Weights, error) {
+	net, err := network.ByName(e.Name)
+	if err != nil {
+		return network.Network{}, nil, err
 	}
 	arrays, _, err := weights.ParseSafetensors(data)
 	if err != nil {
-		return fail(fmt.Errorf("load base model %s from %q: %w", name, path, err))
+		return network.Network{}, nil, err
 	}
 	w, err := weights.Decode(arrays)
 	if err != nil {
-		return fail(fmt.Errorf("load base model %s from %q: %w", name, path, err))
+		return network.Network{}, nil, err
 	}
 	if err := net.Validate(w); err != nil {
-		return fail(fmt.Errorf("load base model %s from %q: %w", name, path, err))
+		return network.Network{}, nil, err
 	}
-	return net, w, entry, nil
+	return net, w, nil
 }

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 )
 
 // Copy adds every base installed in the folder from to the folder to and returns them. Each file is checked as Load
-// checks it before it is copied; what is there already, undamaged, is left alone, and other bases in to stay.
+// checks it before it is copied; what is there already, undamaged, is left alone, another entry of the same name is
+// replaced as Install replaces it, and other bases in to stay.
 func Copy(from, to string) ([]Entry, error) {
 	catalog, err := Open(from)
 	if err != nil {
@@ -33,11 +33,11 @@ func Copy(from, to string) ([]Entry, error) {
 }
 
 func copyOne(from, to string, entry Entry) error {
-	if _, _, _, err := load(from, entry.Name); err != nil {
+	data, err := entry.read(from)
+	if err != nil {
 		return err
 	}
-	data, err := os.ReadFile(filepath.Join(from, entry.File))
-	if err != nil {
+	if _, _, err := entry.parse(data); err != nil {
 		return err
 	}
 	return store(to, entry, data)

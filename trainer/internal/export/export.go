@@ -10,8 +10,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/coreml"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/keras"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/labels"
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/onnx"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/savedmodel"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 )
@@ -23,6 +25,8 @@ type Format string
 const (
 	H5         Format = "h5"         // Keras legacy full model
 	SavedModel Format = "savedmodel" // TensorFlow SavedModel, a folder and the same as .zip
+	ONNX       Format = "onnx"       // ONNX, operator set 17
+	CoreML     Format = "coreml"     // Core ML neural network classifier, .mlmodel
 )
 
 // LabelsFormat marks the list of class names in records; it is no format of a model.
@@ -32,7 +36,7 @@ const LabelsFormat Format = "labels"
 const savedModelDir = "savedmodel"
 
 // Formats lists what Write can write.
-func Formats() []Format { return []Format{H5, SavedModel} }
+func Formats() []Format { return []Format{H5, SavedModel, ONNX, CoreML} }
 
 // ParseFormat returns the format of that name. The error lists the known ones.
 func ParseFormat(name string) (Format, error) {
@@ -73,6 +77,10 @@ func Write(dir string, f Format, m network.Model, o Options) (Artifact, error) {
 		return writeH5(dir, m)
 	case SavedModel:
 		return writeSavedModel(dir, m, o)
+	case ONNX:
+		return writeONNX(dir, m)
+	case CoreML:
+		return writeCoreML(dir, m)
 	}
 	_, err := ParseFormat(string(f))
 	return Artifact{}, err
@@ -89,6 +97,20 @@ func writeH5(dir string, m network.Model) (Artifact, error) {
 	a := Artifact{Name: "model.h5", Path: "model.h5", Format: H5,
 		Note: "Takes RGB images of 0…255; loads in Keras 2 and 3, class names in the attribute cultivar_labels."}
 	err := publish(dir, &a, func(temp string) error { return keras.Write(temp, m) })
+	return a, err
+}
+
+func writeONNX(dir string, m network.Model) (Artifact, error) {
+	a := Artifact{Name: "model.onnx", Path: "model.onnx", Format: ONNX,
+		Note: "Takes batches of RGB images of 0…255, height before width before channels; class names are the metadata property labels."}
+	err := publish(dir, &a, func(temp string) error { return onnx.Write(temp, m) })
+	return a, err
+}
+
+func writeCoreML(dir string, m network.Model) (Artifact, error) {
+	a := Artifact{Name: "model.mlmodel", Path: "model.mlmodel", Format: CoreML,
+		Note: "For iOS 11 and macOS 10.13 on; checked by computing it from the file, as Core ML itself runs on Apple's systems only."}
+	err := publish(dir, &a, func(temp string) error { return coreml.Write(temp, m, coreml.Options{}) })
 	return a, err
 }
 

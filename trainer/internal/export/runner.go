@@ -7,10 +7,13 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/coreml"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/keras"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/labels"
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/onnx"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/savedmodel"
 	"github.com/cultivar-ml/cultivar/trainer/internal/graph"
+	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 	"github.com/cultivar-ml/cultivar/trainer/internal/tf"
 )
 
@@ -26,7 +29,10 @@ type Runner struct {
 	close   func() error
 }
 
-// Open loads the exported model at path: an .h5 file or the folder of a SavedModel. The caller closes it.
+// readers rebuild a network from a file, by the ending of its name.
+var readers = map[string]func(path string) (network.Model, error){".h5": keras.Read, ".onnx": onnx.Read, ".mlmodel": coreml.Read}
+
+// Open loads the exported model at path: an .h5, .onnx or .mlmodel file or the folder of a SavedModel. The caller closes it.
 func Open(path string) (*Runner, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -34,14 +40,15 @@ func Open(path string) (*Runner, error) {
 		return nil, err
 	case info.IsDir():
 		return openSavedModel(path)
-	case strings.EqualFold(filepath.Ext(path), ".h5"):
-		return openH5(path)
 	}
-	return nil, fmt.Errorf("%q is neither an .h5 file nor the folder of a SavedModel", path)
+	if read, ok := readers[strings.ToLower(filepath.Ext(path))]; ok {
+		return openNetwork(path, read)
+	}
+	return nil, fmt.Errorf("%q is neither an .h5, .onnx or .mlmodel file nor the folder of a SavedModel", path)
 }
 
-func openH5(path string) (*Runner, error) {
-	m, err := keras.Read(path)
+func openNetwork(path string, read func(path string) (network.Model, error)) (*Runner, error) {
+	m, err := read(path)
 	if err != nil {
 		return nil, err
 	}

@@ -2,12 +2,14 @@ package features_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/data"
@@ -268,5 +270,10 @@ func TestKeyNamesDepths(t *testing.T) {
 	}
 	if len(names) != 3 {
 		t.Errorf("three kinds of features share a cache: %v", names)
+	}
+	// Those of the last layer are still found where the releases before those of several depths have put them.
+	plain, err := json.Marshal(features.NewKey("weights", net, data.Stretch))
+	if err != nil || !strings.HasPrefix(string(plain), `{"format":1,"base":"weights","cut":"global_average_pooling2d","dim":1280,"image_size":224,`) {
+		t.Errorf("the key of the last layer's features is %s, %v", plain, err)
 	}
 }

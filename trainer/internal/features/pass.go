@@ -145,7 +145,7 @@ type run struct {
 
 // all computes the jobs on all cores, then the suspected ones on one, so that a crash names its cause.
 func (r *run) all(ctx context.Context, jobs, suspected []job) error {
-	workers := min(Workers(runtime.GOMAXPROCS(0), MemoryLimit(os.DirFS("/"))), max(1, (len(jobs)+batchSize-1)/batchSize))
+	workers := min(Workers(runtime.GOMAXPROCS(0), MemoryLimit(os.DirFS("/")), r.Network.Size), max(1, (len(jobs)+batchSize-1)/batchSize))
 	if err := r.compute(ctx, jobs, workers); err != nil {
 		return err
 	}

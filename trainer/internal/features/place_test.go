@@ -24,6 +24,9 @@ func TestPlaceInBatch(t *testing.T) {
 				t.Fatal(err)
 			}
 			net.Size = size
+			if net, err = net.Deep(); err != nil {
+				t.Fatal(err)
+			}
 			outputs := []string{net.Features}
 			for _, l := range slices.Clone(net.Layers) {
 				if l.Kind == network.Add {

@@ -82,7 +82,7 @@ func readIndex(f *os.File, dim int) ([]entry, int64, error) {
 // writer collects rows and publishes them as segments.
 type writer struct {
 	dir   string
-	name  string // of the writing process, unique among those that ever wrote here
+	name  string // of the writing process, unique among those that write at the same time
 	dim   int
 	count int // the last segment's number
 	rows  []Row

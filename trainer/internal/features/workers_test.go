@@ -12,21 +12,25 @@ func TestWorkers(t *testing.T) {
 	for name, c := range map[string]struct {
 		cores int
 		limit int64
+		size  int
 		want  int
 	}{
-		"no limit":                 {2, 0, 2},
-		"many cores":               {96, 0, 16},
-		"no core is known":         {0, 0, 1},
-		"less than one takes":      {8, 256 * mib, 1},
-		"one byte":                 {8, 1, 1},
-		"1 GiB":                    {8, 1024 * mib, 1},
-		"2 GiB":                    {8, 2048 * mib, 3},
-		"4 GiB":                    {8, 4096 * mib, 8},
-		"more memory than cores":   {2, 64 << 30, 2},
-		"more memory than workers": {96, 1 << 50, 16},
+		"no limit":                 {2, 0, 512, 2},
+		"many cores":               {96, 0, 224, 16},
+		"no core is known":         {0, 0, 224, 1},
+		"less than one takes":      {8, 256 * mib, 224, 1},
+		"one byte":                 {8, 1, 224, 1},
+		"1 GiB":                    {8, 1024 * mib, 224, 1},
+		"2 GiB":                    {8, 2048 * mib, 224, 3},
+		"4 GiB":                    {8, 4096 * mib, 224, 8},
+		"larger images, 4 GiB":     {8, 4096 * mib, 384, 5},
+		"largest images, 4 GiB":    {8, 4096 * mib, 512, 3},
+		"largest images, 2 GiB":    {8, 2048 * mib, 512, 1},
+		"more memory than cores":   {2, 64 << 30, 224, 2},
+		"more memory than workers": {96, 1 << 50, 512, 16},
 	} {
-		if got := features.Workers(c.cores, c.limit); got != c.want {
-			t.Errorf("%s: %d workers on %d cores with %d MiB, want %d", name, got, c.cores, c.limit/mib, c.want)
+		if got := features.Workers(c.cores, c.limit, c.size); got != c.want {
+			t.Errorf("%s: %d workers on %d cores with %d MiB at %d pixels, want %d", name, got, c.cores, c.limit/mib, c.size, c.want)
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/cultivar-ml/cultivar/shared/runspec"
@@ -127,11 +129,19 @@ func TestLearns(t *testing.T) {
 
 // What was interrupted and stored goes on to the very same weights, on any number of cores.
 func TestResumeIsExact(t *testing.T) {
-	for _, head := range []string{fit.Logistic, fit.Dense} {
-		t.Run(head, func(t *testing.T) {
-			d := clouds(100, 1)
+	for name, c := range map[string]struct {
+		head string
+		data fit.Data
+	}{
+		"logistic":                 {fit.Logistic, clouds(100, 1)},
+		"dense":                    {fit.Dense, clouds(100, 1)},
+		"logistic, several depths": {fit.Logistic, depths()},
+		"dense, several depths":    {fit.Dense, depths()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := c.data
 			whole, story := training(t, d)
-			r := resolve(t, whole, recipe(head))
+			r := resolve(t, whole, recipe(c.head))
 			want, err := whole.Run(t.Context(), r, whole.Start())
 			if err != nil {
 				t.Fatal(err)
@@ -258,6 +268,27 @@ func TestBalancedHelpsRareClasses(t *testing.T) {
 	}
 	if recall["balanced"] < recall["none"]+0.1 {
 		t.Errorf("recall of the rare classes: %v", recall)
+	}
+}
+
+// The learning rate is shown to people, who want no 0.0017000000000000001.
+func TestLearningRateIsShort(t *testing.T) {
+	for i := range 60 {
+		spread := 0.2 * float32(i+1)
+		d := clouds(60, 1)
+		plain := d.Read
+		d.Read = func(row int, dst []float32) error {
+			err := plain(row, dst)
+			dst[0] *= spread
+			return err
+		}
+		tr, _ := training(t, d)
+		r := recipe(fit.Logistic)
+		r.L2 = 0.01
+		rate := strconv.FormatFloat(resolve(t, tr, r).LearningRate, 'g', -1, 64)
+		if digits := strings.Trim(strings.ReplaceAll(rate, ".", ""), "0"); len(digits) > 2 {
+			t.Errorf("the learning rate is %s", rate)
+		}
 	}
 }
 

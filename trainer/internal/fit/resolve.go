@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sync/errgroup"
 	"gonum.org/v1/gonum/blas/blas32"
@@ -68,8 +69,8 @@ func (t *Training) Resolve(ctx context.Context, r runspec.Recipe) (runspec.Recip
 
 // roundRate keeps two digits, since the number is shown, and the recipe's range.
 func roundRate(rate float64) float64 {
-	unit := math.Pow(10, math.Floor(math.Log10(rate))-1)
-	return min(1, max(1e-5, math.Round(rate/unit)*unit))
+	rounded, _ := strconv.ParseFloat(strconv.FormatFloat(rate, 'e', 1, 64), 64) // what is formatted can be parsed
+	return min(1, max(1e-5, rounded))
 }
 
 const (

@@ -160,3 +160,20 @@ func (d *double) remember() {
 }
 
 func (d *double) dice(chance float64) bool { return chance > 0 && d.rng.Float64() < chance }
+
+// set changes the double between two requests.
+func (d *double) set(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f()
+}
+
+// requests counts those that were such, as seen names them.
+func (d *double) requests(kinds ...string) (n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, kind := range kinds {
+		n += d.seen[kind]
+	}
+	return n
+}

@@ -76,10 +76,12 @@ func (d *double) text(req *http.Request) (string, bool) {
 	if text, ok := published[req.URL.Path]; ok {
 		return text, true
 	}
-	pod, isLog := strings.CutSuffix(strings.TrimPrefix(req.URL.Path, "/api/v1/namespaces/ns/pods/"), "/log")
-	text, have := d.logs[pod]
+	pod, ok := strings.CutSuffix(strings.TrimPrefix(req.URL.Path, "/api/v1/namespaces/ns/pods/"), "/log")
+	if !ok || d.objects["pods"][pod] == nil {
+		return "", false
+	}
 	d.seen["logs"]++
-	return text, isLog && have && d.objects["pods"][pod] != nil
+	return d.logs[pod], true
 }
 
 // accepted is the encoding that a client likes best: client-go asks for protobuf, with JSON as the fallback.

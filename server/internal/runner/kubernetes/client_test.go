@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -60,8 +61,23 @@ func TestStatusOfSomebodyElsesJob(t *testing.T) {
 		if st, err := r.Status(t.Context(), "cv-t-1"); err == nil || errors.Is(err, runner.ErrUnknown) {
 			t.Errorf("it is %+v, %v", st, err)
 		}
-		if err := r.Kill(t.Context(), "cv-t-1"); err == nil || s.job("cv-t-1") == nil {
+		if err := r.Kill(t.Context(), "cv-t-1"); err == nil || s.requests("delete jobs") > 0 {
 			t.Errorf("it was ended: %v", err)
+		}
+	})
+}
+
+// TestListWithoutWhatIsSomebodyElses takes the labels from a Job of this server: the others must still be told.
+func TestListWithoutWhatIsSomebodyElses(t *testing.T) {
+	calm(t, func(t *testing.T, s *served, r *runnerkube.Runner) {
+		mine, other := jobNamed("mine", 1), jobNamed("other", 1)
+		must(t, r.Start(t.Context(), mine))
+		must(t, r.Start(t.Context(), other))
+		s.set(func() { s.changeJob(other.Name, func(j *batchv1.Job) { j.Labels = nil }) })
+		time.Sleep(time.Minute)
+		_, _ = r.List(t.Context())
+		if names, err := r.List(t.Context()); err != nil || !slices.Equal(names, []string{mine.Name}) {
+			t.Errorf("list: %v, %v", names, err)
 		}
 	})
 }

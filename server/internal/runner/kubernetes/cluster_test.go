@@ -94,10 +94,10 @@ func (c *realCluster) settings() config.Kubernetes {
 	return config.Kubernetes{
 		Kubeconfig: c.kubeconfig, Namespace: c.namespace, Image: testImage, PullPolicy: "Never", Claim: "volume",
 		Profiles: []config.Profile{
-			{Name: "tiny", CPU: "20m", Memory: "48Mi", Scratch: "16Mi"},
-			{Name: "quick", CPU: "20m", Memory: "48Mi", Deadline: config.Duration(8 * time.Second)},
+			{Name: "tiny", CPU: "60m", Memory: "48Mi", Scratch: "16Mi"},
+			{Name: "quick", CPU: "60m", Memory: "48Mi", Deadline: config.Duration(20 * time.Second)},
 			{Name: "huge", CPU: "4000", Memory: "48Mi"},
-			{Name: "noimage", CPU: "20m", Memory: "48Mi", Image: "localhost/there-is-none:1"},
+			{Name: "noimage", CPU: "60m", Memory: "48Mi", Image: "localhost/there-is-none:1"},
 		},
 	}
 }
@@ -159,8 +159,6 @@ func exited(st runner.Status, _ error) bool {
 	return st.Phase == runner.Exited || st.Phase == runner.Lost
 }
 
-func running(st runner.Status, _ error) bool { return st.Phase == runner.Running }
-
 func TestClusterEnds(t *testing.T) {
 	c := onCluster(t)
 	r := c.open(c.settings())
@@ -178,7 +176,10 @@ func TestClusterEnds(t *testing.T) {
 		must(t, r.Start(t.Context(), job))
 	}
 	for _, name := range []string{"deleted", "forced"} {
-		reach(t, r, "cv-"+name+"-1", running)
+		reach(t, r, "cv-"+name+"-1", func(st runner.Status, _ error) bool {
+			_, err := os.Stat(filepath.Join(c.volume, "users", "u1", "tasks", "cv-"+name+"-1", "listening"))
+			return st.Phase == runner.Running && err == nil
+		})
 		pods, err := c.client.CoreV1().Pods(c.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "cultivar.dev/task=" + name})
 		must(t, err)
 		var now *int64

@@ -16,12 +16,12 @@ import (
 // firstSignal is added to a signal's number to make the exit code of a container that it ended.
 const firstSignal = 128
 
+// maxSignal is the highest number of a signal.
+const maxSignal = 64
+
 // clockSkew is how much later the cluster may seem to have done what ended a container on a node: each has its own clock,
 // and all times are cut to whole seconds.
 const clockSkew = 5 * time.Second
-
-// maxSignal is the highest number of a signal.
-const maxSignal = 64
 
 // Reasons that the kubelet gives and the API's packages don't name.
 const (

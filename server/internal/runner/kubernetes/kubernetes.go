@@ -161,6 +161,7 @@ func (r *Runner) refresh(ctx context.Context, name string) error {
 		return fmt.Errorf("status of job %s: %w", name, err)
 	}
 	if !r.ours(job.Labels) {
+		r.cache.forget(name, began) // ours is gone, or its labels are
 		return fmt.Errorf("status of job %s: a Job of that name exists in namespace %s that this server did not make", name, r.cluster.Namespace)
 	}
 	pods, err := r.pods.List(ctx, metav1.ListOptions{LabelSelector: selector(r.cluster.Instance) + "," + labelTask + "=" + job.Labels[labelTask]})

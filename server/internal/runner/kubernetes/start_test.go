@@ -21,17 +21,9 @@ func calm(t *testing.T, test func(t *testing.T, s *served, r *runnerkube.Runner)
 		s := serve(t, newDouble(1))
 		r := s.open(config.Kubernetes{})
 		defer func() { r.Close() }()
-		_, err := r.List(t.Context())
-		must(t, err)
+		synctest.Wait() // every watch has begun
 		test(t, s, r)
 	})
-}
-
-// set changes the double between two requests.
-func (d *double) set(f func()) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	f()
 }
 
 // TestAdopt starts a job whose name is taken, by a Job that the runner knows and by one that it does not.
@@ -67,9 +59,11 @@ func TestAdopt(t *testing.T) {
 					if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 						t.Errorf("error %v, want %q", err, c.want)
 					}
-					if n := len(s.all("jobs")); n != 1 {
-						t.Errorf("there are %d jobs", n)
-					}
+					s.set(func() {
+						if n := len(s.all("jobs")); n != 1 {
+							t.Errorf("there are %d jobs", n)
+						}
+					})
 				})
 			})
 		}
@@ -86,9 +80,11 @@ func TestStartWithALostAnswer(t *testing.T) {
 		s.set(func() { s.faults.lose = 0 })
 		must(t, r.Start(t.Context(), job))
 		must(t, r.Start(t.Context(), job))
-		if n := len(s.history); n != 1 {
-			t.Errorf("%d changes in the cluster, want one creation", n)
-		}
+		s.set(func() {
+			if n := len(s.history); n != 1 {
+				t.Errorf("%d changes in the cluster, want one creation", n)
+			}
+		})
 	})
 }
 
@@ -118,9 +114,11 @@ func TestDeletesJustThatJob(t *testing.T) {
 				if err := call(r, t.Context(), job.Name); err == nil {
 					t.Error("no error")
 				}
-				if j := s.job(job.Name); j == nil || j.DeletionTimestamp != nil {
-					t.Error("the other Job is deleted")
-				}
+				s.set(func() {
+					if j := s.job(job.Name); j == nil || j.DeletionTimestamp != nil {
+						t.Error("the other Job is deleted")
+					}
+				})
 				if st, err := r.Status(t.Context(), job.Name); err != nil || st.Phase != runner.Waiting {
 					t.Errorf("the other Job waits, and is told to be %+v, %v", st, err)
 				}
@@ -156,7 +154,7 @@ func TestKillWaitsForThePods(t *testing.T) {
 		if _, err := r.Status(t.Context(), job.Name); !errors.Is(err, runner.ErrUnknown) {
 			t.Errorf("it is not unknown: %v", err)
 		}
-		if n := s.seen["delete jobs"]; n != 1 {
+		if n := s.requests("delete jobs"); n != 1 {
 			t.Errorf("%d requests to delete it, want 1", n)
 		}
 	})
@@ -172,7 +170,7 @@ func TestKillIsAskedForSeldom(t *testing.T) {
 			must(t, r.Kill(t.Context(), job.Name))
 			time.Sleep(time.Second)
 		}
-		if n := s.seen["delete jobs"]; n != 2 {
+		if n := s.requests("delete jobs"); n != 2 {
 			t.Errorf("%d requests in 20 s, want 2", n)
 		}
 	})
