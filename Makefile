@@ -39,7 +39,11 @@ test: build bases venv ## everything but the slow tests
 
 .PHONY: test-full
 test-full: check test ## lint, `make test`, then the slow tests
-	@$(ENV); CULTIVAR_REQUIRE_PYTHON=1 $(GOTESTSUM) --format testname -- -timeout 40m -p 1 $(MODULES:%=./%/...)
+	@$(ENV); CULTIVAR_REQUIRE_PYTHON=1 CULTIVAR_SEEDS=500 $(GOTESTSUM) --format testname -- -timeout 40m -p 1 $(MODULES:%=./%/...)
+
+.PHONY: test-seeds
+test-seeds: ## 10,000 seeds of the Kubernetes runner against an API server that misbehaves
+	@cd server && go test -count=1 -timeout 40m -run TestSeeds ./internal/runner/kubernetes
 
 .PHONY: venv
 venv:
