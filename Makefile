@@ -39,7 +39,7 @@ test: build bases venv ## everything but the slow tests
 
 .PHONY: test-full
 test-full: check test ## lint, `make test`, then the slow tests
-	@$(ENV); CULTIVAR_REQUIRE_PYTHON=1 CULTIVAR_SEEDS=500 $(GOTESTSUM) --format testname -- -timeout 40m -p 1 $(MODULES:%=./%/...)
+	@$(ENV); CULTIVAR_REQUIRE_PYTHON=1 $(GOTESTSUM) --format testname -- -timeout 40m -p 1 $(MODULES:%=./%/...)
 
 .PHONY: test-seeds
 test-seeds: ## 10,000 seeds of the Kubernetes runner against an API server that misbehaves
@@ -101,7 +101,7 @@ image-trainer: ## the trainer's image: at most 900 MB; TENSORFLOW=cuda makes the
 .PHONY: test-cluster
 test-cluster: build bases venv ## deploy both images to the cluster of KUBECONFIG, train there and break things
 	@if [ -z "$${KUBECONFIG:-}" ]; then exec .ci/cluster $(MAKE) --no-print-directory test-cluster; fi; \
-		CULTIVAR_BIN="$(CURDIR)/bin" CULTIVAR_TEST_DATA="$${CULTIVAR_TEST_DATA:-$(CURDIR)/../shared/data}" CULTIVAR_TEST_PYTHON="$(CURDIR)/.deps/venv/bin/python" \
+		CULTIVAR_SEEDS=500 CULTIVAR_BIN="$(CURDIR)/bin" CULTIVAR_TEST_DATA="$${CULTIVAR_TEST_DATA:-$(CURDIR)/../shared/data}" CULTIVAR_TEST_PYTHON="$(CURDIR)/.deps/venv/bin/python" \
 		$(GOTESTSUM) --format standard-verbose -- -tags cluster -count=1 -p 1 -timeout 40m \
 		./server/internal/runner/kubernetes ./server/internal/deploytest ./server/internal/clustertest
 

@@ -37,7 +37,7 @@ type entry struct {
 	unsure    bool           // something says that it is gone, or that this is not its newest version
 	final     *runner.Status // how it ended, once that is sure
 	asked     time.Time      // when the API server was asked for it alone
-	oldPods   bool           // the list of its pods was older than the Job then
+	oldPods   time.Time      // since when lists of its pods have been older than the Job; zero: the last was not
 	killed    time.Time      // when Kill deleted it
 	events    map[types.UID]event
 	explained time.Time // when its events were asked for
@@ -151,7 +151,12 @@ func (c *cache) refreshed(job *batchv1.Job, pods *corev1.PodList, began uint64, 
 	}
 	news := c.put(job)
 	if e := c.jobs[job.Name]; e != nil && e.job.UID == job.UID {
-		e.asked, e.unsure, e.oldPods = now, false, older(pods.ResourceVersion, job.ResourceVersion)
+		e.asked, e.unsure = now, false
+		if !older(pods.ResourceVersion, job.ResourceVersion) {
+			e.oldPods = time.Time{}
+		} else if e.oldPods.IsZero() {
+			e.oldPods = now
+		}
 		news = c.refreshPods(job.UID, pods, now) || news
 	}
 	c.mu.Unlock()

@@ -125,33 +125,41 @@ func TestSilentWatchIsCut(t *testing.T) {
 	})
 }
 
-// TestOldListOfPods has a Job fail whose pod was never seen, while lists are of a time before that.
+// TestOldListOfPods has a Job fail whose pod was never seen, while lists are of a time before that; it is looked at long
+// after. Lists that stay so old are believed after a while.
 func TestOldListOfPods(t *testing.T) {
-	calm(t, func(t *testing.T, s *served, r *runnerkube.Runner) {
-		m := newModel(s.double, func(*batchv1.Job) fate { return fate{} })
-		job := jobNamed("t", 1)
-		must(t, r.Start(t.Context(), job))
-		s.set(func() {
-			s.faults.drop, s.faults.stale = 1, 1
-			s.remember()
-			m.pod(s.job(job.Name), at(0).Time)
-			s.changePod(s.all("pods")[0].GetName(), ended(11, "Error", ""))
+	for name, c := range map[string]struct {
+		stale float64
+		want  runner.Phase
+	}{"a new list comes": {0, runner.Exited}, "no new list comes": {1, runner.Lost}} {
+		t.Run(name, func(t *testing.T) {
+			calm(t, func(t *testing.T, s *served, r *runnerkube.Runner) {
+				m := newModel(s.double, func(*batchv1.Job) fate { return fate{} })
+				job := jobNamed("t", 1)
+				must(t, r.Start(t.Context(), job))
+				s.set(func() {
+					s.faults.drop, s.faults.stale = 1, 1
+					s.remember()
+					m.pod(s.job(job.Name), at(0).Time)
+					s.changePod(s.all("pods")[0].GetName(), ended(11, "Error", ""))
+				})
+				time.Sleep(4 * time.Minute)
+				s.set(func() {
+					s.faults.drop = 0
+					s.changeJob(job.Name, jobCondition(batchv1.JobFailed, "BackoffLimitExceeded"))
+				})
+				synctest.Wait()
+				if st, err := r.Status(t.Context(), job.Name); err != nil || st.Phase != runner.Running {
+					t.Errorf("it is %+v, %v", st, err)
+				}
+				s.set(func() { s.faults.drop, s.faults.stale = 1, c.stale })
+				time.Sleep(125 * time.Second)
+				if st, err := r.Status(t.Context(), job.Name); err != nil || st.Phase != c.want || st.Phase == runner.Exited && st.Exit.Code != 11 {
+					t.Errorf("it is %+v, %v, want %s", st, err, c.want)
+				}
+			})
 		})
-		synctest.Wait()
-		s.set(func() {
-			s.faults.drop = 0
-			s.changeJob(job.Name, jobCondition(batchv1.JobFailed, "BackoffLimitExceeded"))
-		})
-		synctest.Wait()
-		if st, err := r.Status(t.Context(), job.Name); err != nil || st.Phase != runner.Running {
-			t.Errorf("it is %+v, %v", st, err)
-		}
-		s.set(func() { s.faults.stale = 0 })
-		time.Sleep(10 * time.Second)
-		if st, err := r.Status(t.Context(), job.Name); err != nil || st.Phase != runner.Exited || st.Exit.Code != 11 {
-			t.Errorf("it is %+v, %v", st, err)
-		}
-	})
+	}
 }
 
 // TestOldListsTakeNothingAway has every list be of the moment before the pod was made.
@@ -181,6 +189,44 @@ func TestOldListsTakeNothingAway(t *testing.T) {
 		// When no list ever has it, the cluster was restored from a backup.
 		time.Sleep(time.Minute)
 		stay(310, 320, runner.Lost)
+	})
+}
+
+// TestOldListOfAnInformer has a watch expire and the list after it be of the moment before the pod was made.
+func TestOldListOfAnInformer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDouble(1)
+		d.watchList = false
+		s := serve(t, d)
+		r := s.open(config.Kubernetes{})
+		defer r.Close()
+		synctest.Wait()
+		m := newModel(s.double, func(*batchv1.Job) fate { return fate{run: -1} })
+		job := jobNamed("t", 1)
+		must(t, r.Start(t.Context(), job))
+		s.set(func() {
+			s.onPut = func(c change) {
+				if c.resource == "jobs" && c.kind == "MODIFIED" {
+					s.remember()
+				}
+			}
+		})
+		for range 5 {
+			m.step(time.Now())
+			time.Sleep(time.Second)
+		}
+		s.set(func() {
+			s.faults.goneEvent, s.faults.stale = 1, 1
+			s.changePod(s.all("pods")[0].GetName(), func(p *corev1.Pod) { p.Annotations = map[string]string{"a": "b"} })
+		})
+		synctest.Wait()
+		s.set(func() { s.faults.goneEvent, s.faults.drop = 0, 1 })
+		for second := range 140 {
+			time.Sleep(time.Second)
+			if st, err := r.Status(t.Context(), job.Name); err != nil || st.Phase != runner.Running {
+				t.Fatalf("after %d s it is %+v, %v", second+1, st, err)
+			}
+		}
 	})
 }
 

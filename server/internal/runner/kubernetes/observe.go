@@ -27,7 +27,7 @@ type pod struct {
 type view struct {
 	job     *batchv1.Job
 	pods    []pod
-	oldPods bool                // pods may lack one that was made since
+	oldPods time.Time           // since when pods may lack one, for no list is as new as the Job; zero: one is
 	events  map[types.UID]event // the newest warning on the Job or a pod
 	pull    time.Duration
 	wait    time.Duration
@@ -122,7 +122,7 @@ func (v view) failed(c *batchv1.JobCondition) (runner.Status, bool) {
 		exit.Cause, exit.Detail = cause, words
 		return runner.Status{Phase: runner.Exited, Exit: exit}, true
 	}
-	if v.oldPods && v.now.Sub(c.LastTransitionTime.Time) < vanishGrace {
+	if !v.oldPods.IsZero() && v.now.Sub(v.oldPods) < vanishGrace {
 		return runner.Status{Phase: runner.Running}, true
 	}
 	return runner.Status{Phase: runner.Lost}, true
