@@ -13,9 +13,9 @@ func TestDeep(t *testing.T) {
 		"mobilenet_v2":       {384, 576, 960, 1280},
 		"mobilenet_v2_050":   {192, 288, 480, 1280},
 		"mobilenet_v2_035":   {144, 192, 336, 1280},
-		"efficientnet_lite0": {480, 672, 1280},
-		"efficientnet_lite1": {480, 672, 1280},
-		"efficientnet_lite2": {528, 720, 1280},
+		"efficientnet_lite0": {480, 672, 1152, 1280},
+		"efficientnet_lite1": {480, 672, 1152, 1280},
+		"efficientnet_lite2": {528, 720, 1248, 1280},
 	}
 	for _, name := range network.Names() {
 		t.Run(name, func(t *testing.T) {
@@ -27,6 +27,15 @@ func TestDeep(t *testing.T) {
 			got, err := deep.Parts()
 			if err != nil || !slices.Equal(got, parts[name]) {
 				t.Errorf("parts %v (%v), want %v", got, err, parts[name])
+			}
+			shapes, err := n.Shapes()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, shrunk := range []int{16, 16, 32} {
+				if side := shapes[n.Taps[i]][0]; side != (n.Size+shrunk-1)/shrunk {
+					t.Errorf("%s is %d pixels wide, not a %dth of %d", n.Taps[i], side, shrunk, n.Size)
+				}
 			}
 			total := 0
 			for _, width := range got {

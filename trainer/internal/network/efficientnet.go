@@ -31,10 +31,12 @@ func EfficientNetLite(variant int) (Network, error) {
 	b.batchNorm("stem_bn")
 	b.relu6("stem_activation")
 	b.cut()
+	var repeats []int
 	for i, s := range stages {
 		if i > 0 && i < len(stages)-1 {
 			s.repeats = int(math.Ceil(float64(s.repeats) * scale.depth))
 		}
+		repeats = append(repeats, s.repeats)
 		for j := range s.repeats {
 			if j > 0 {
 				s.stride = 1
@@ -46,7 +48,8 @@ func EfficientNetLite(variant int) (Network, error) {
 	b.batchNorm("top_bn")
 	b.relu6("top_activation")
 	net := b.pool("avg_pool")
-	net.Taps = []string{"block5a_expand_activation", "block6a_expand_activation"}
+	// See Taps: stages 5 and 6 of the table above.
+	net.Taps = []string{"block5a_activation", fmt.Sprintf("block5%c_activation", 'a'+repeats[4]-1), "block6b_activation"}
 	return net, nil
 }
 

@@ -38,7 +38,8 @@ func MobileNetV2(width float64) (Network, error) {
 	b.batchNorm("Conv_1_bn")
 	b.relu6("out_relu")
 	net := b.pool("global_average_pooling2d")
-	net.Taps = []string{"block_10_expand_relu", "block_13_expand_relu", "block_16_expand_relu"}
+	// See Taps: blocks 10 to 12 are the last stage at a sixteenth, 13 to 15 the first at a thirty-second.
+	net.Taps = []string{"block_10_depthwise_relu", "block_12_depthwise_relu", "block_14_depthwise_relu"}
 	return net, nil
 }
 

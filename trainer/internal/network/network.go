@@ -69,7 +69,10 @@ type Network struct {
 	// Features is the layer whose output [n,FeatureDim] (pooled) the head is trained on.
 	Features   string
 	FeatureDim int
-	// Taps are the layers, from input to output, whose pooled outputs Deep puts beside the features.
+	// Taps are the layers, from input to output, whose pooled outputs Deep puts beside the features. Of the last stage that
+	// sees the image at a sixteenth of its size they are the first and the last block, of the first stage at a thirty-second
+	// the second block; of a block, what its depthwise convolution found, before it is squeezed together. Which ones was
+	// chosen with MobileNetV2 and held for EfficientNet-Lite0 too (docs/bench.md).
 	Taps []string
 	// Cuts are the layers, from input to output, at whose OUTPUT the network may be cut: everything up to and
 	// including a cut is frozen. They are block boundaries with exactly one live tensor.

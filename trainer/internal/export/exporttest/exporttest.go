@@ -77,7 +77,36 @@ func Base(t *testing.T, name string) network.Model {
 			w[name] = array
 		}
 	}
-	return network.Model{Network: n, Weights: w, Labels: Labels()}
+	m := network.Model{Network: n, Weights: w, Labels: Labels()}
+	balance(t, m)
+	return m
+}
+
+// balance moves and scales the random head so that over a few photos each class' logit has mean 0 and deviation 1: as
+// drawn, one class would win for every photo by what all photos have in common.
+func balance(t *testing.T, m network.Model) {
+	const photos = 12
+	features := run(t, m, m.Network.Features, Photos(t, photos, m.Network.Size))
+	kernel, bias := m.Weights[network.PredictionsName+"/kernel"], m.Weights[network.PredictionsName+"/bias"]
+	classes, dim := len(m.Labels), m.Network.FeatureDim
+	for class := range classes {
+		var logits [photos]float64
+		mean, variance := 0.0, 0.0
+		for i := range logits {
+			for j, x := range features[i*dim : (i+1)*dim] {
+				logits[i] += float64(x * kernel.Data[j*classes+class])
+			}
+			mean += logits[i] / photos
+		}
+		for _, logit := range logits {
+			variance += (logit - mean) * (logit - mean) / photos
+		}
+		scale := float32(1 / math.Sqrt(variance))
+		for j := range dim {
+			kernel.Data[j*classes+class] *= scale
+		}
+		bias.Data[class] = -float32(mean) * scale
+	}
 }
 
 // Random draws weights for every array of n, always the same ones. They keep activations within range through many
@@ -117,8 +146,22 @@ func Random(t *testing.T, n network.Network) network.Weights {
 // Answers are the probabilities that the trainer's own graph of m gives for images [n,size,size,3].
 func Answers(t *testing.T, m network.Model, images []float32) []float32 {
 	t.Helper()
-	last := m.Network.Layers[len(m.Network.Layers)-1].Name
-	frozen, err := graph.NewFrozen(m.Network, m.Weights, []string{last}, graph.Options{})
+	answers := run(t, m, m.Network.Layers[len(m.Network.Layers)-1].Name, images)
+	// Were all answers alike, a reader that ignores its input would agree.
+	classes, spread := len(m.Labels), 0.0
+	for i := classes; i < len(answers); i += classes {
+		spread = max(spread, MaxDifference(t, answers[:classes], answers[i:i+classes]))
+	}
+	if len(answers) > classes && spread < 0.05 {
+		t.Fatalf("the test's model answers alike for all photos, within %g", spread)
+	}
+	return answers
+}
+
+// run returns the named layer's outputs for images, one after the other.
+func run(t *testing.T, m network.Model, layer string, images []float32) []float32 {
+	t.Helper()
+	frozen, err := graph.NewFrozen(m.Network, m.Weights, []string{layer}, graph.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,19 +179,11 @@ func Answers(t *testing.T, m network.Model, images []float32) []float32 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answers, err := tf.Floats(out[0], nil)
+	values, err := tf.Floats(out[0], nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Were all answers alike, a reader that ignores its input would agree.
-	classes, spread := len(m.Labels), 0.0
-	for i := classes; i < len(answers); i += classes {
-		spread = max(spread, MaxDifference(t, answers[:classes], answers[i:i+classes]))
-	}
-	if len(answers) > classes && spread < 0.05 {
-		t.Fatalf("the test's model answers alike for all photos, within %g", spread)
-	}
-	return answers
+	return values
 }
 
 // root is the repository's folder.
