@@ -47,6 +47,7 @@ const (
 	PhasePrepare  = "prepare"
 	PhaseFeatures = "features"
 	PhaseHead     = "head"
+	PhaseFinetune = "finetune" // the blocks behind the cut and the head; only where the recipe asks for it
 	PhaseEvaluate = "evaluate"
 	PhaseExport   = "export"
 )

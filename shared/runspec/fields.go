@@ -32,7 +32,8 @@ type Field struct {
 	Advanced bool     // hidden until asked for
 
 	defaults [3]string // quick, balanced, best
-	before   string    // of a field that came later: what a recipe means which was written before; "": there from the start
+	later    bool      // came after the first release
+	before   string    // of a field that came later: what a recipe means which was written before it
 	ref      func(*Recipe) any
 }
 
@@ -56,7 +57,7 @@ func Fields() []Field {
 			defaults: [3]string{"1", "4", "8"}, ref: func(r *Recipe) any { return &r.Views }},
 		{Name: "features", Title: "Features", Type: Text, Values: []string{"deep", "last"}, Advanced: true,
 			Help:     "What the new last layer sees: deep takes several depths of the base model, last only its last layer, for a smaller file.",
-			defaults: [3]string{"deep", "deep", "deep"}, before: "last", ref: func(r *Recipe) any { return &r.Features }},
+			defaults: [3]string{"deep", "deep", "deep"}, later: true, before: "last", ref: func(r *Recipe) any { return &r.Features }},
 		{Name: "head", Title: "Head", Type: Text, Values: []string{"logistic", "dense"}, Advanced: true,
 			Help:     "The new last layer. Logistic is one layer with regularisation; dense adds dropout before it.",
 			defaults: [3]string{"logistic", "logistic", "logistic"}, ref: func(r *Recipe) any { return &r.Head }},
@@ -81,6 +82,21 @@ func Fields() []Field {
 		{Name: "patience", Title: "Patience", Type: Integer, Unit: "epochs", Min: 1, Max: 1000,
 			Help:     "Training stops when the validation loss has not fallen for this many epochs; the best epoch is kept.",
 			defaults: [3]string{"12", "12", "15"}, ref: func(r *Recipe) any { return &r.Patience }},
+		{Name: "finetune_epochs", Title: "Fine-tuning", Type: Integer, Unit: "epochs", Min: 0, Max: 1000,
+			Help:     "How often the training then goes through all photos to adapt the base model's last blocks to them. 0: the base model stays as it is.",
+			defaults: [3]string{"0", "0", "0"}, later: true, before: "0", ref: func(r *Recipe) any { return &r.FinetuneEpochs }},
+		{Name: "finetune_rate", Title: "Fine-tuning rate", Type: Number, Min: 1e-7, Max: 0.1, Auto: true, Advanced: true,
+			Help:     "How big each correction is while fine-tuning. It is lowered by itself when it turns out too high. 0: chosen at the start.",
+			defaults: [3]string{"0", "0", "0"}, later: true, before: "0", ref: func(r *Recipe) any { return &r.FinetuneRate }},
+		{Name: "cut", Title: "Fine-tune from", Type: Text, Auto: true, Advanced: true,
+			Help:     "The layer behind which fine-tuning adapts the base model; a lower one adapts more and takes longer. Empty: chosen at the start.",
+			defaults: [3]string{"", "", ""}, later: true, ref: func(r *Recipe) any { return &r.Cut }},
+		{Name: "label_smoothing", Title: "Label smoothing", Type: Number, Min: 0, Max: 0.5, Advanced: true,
+			Help:     "The share of certainty that fine-tuning takes from each label, so that it does not learn wrong ones by heart.",
+			defaults: [3]string{"0.1", "0.1", "0.1"}, later: true, before: "0.1", ref: func(r *Recipe) any { return &r.Smoothing }},
+		{Name: "mixup", Title: "Mixup", Type: Number, Min: 0, Max: 2, Advanced: true,
+			Help:     "How strongly fine-tuning blends pairs of photos, against learning by heart. 0: not at all.",
+			defaults: [3]string{"0", "0", "0"}, later: true, before: "0", ref: func(r *Recipe) any { return &r.Mixup }},
 		{Name: "validation_split", Title: "Validation share", Type: Number, Min: 0.05, Max: 0.5, Advanced: true,
 			Help:     "The share of photos held back to decide when to stop and what to keep.",
 			defaults: [3]string{"0.15", "0.15", "0.15"}, ref: func(r *Recipe) any { return &r.Validation }},

@@ -54,11 +54,11 @@ func pass(b *testing.B, photos string, net network.Network, weights network.Weig
 		p.Wants = append(p.Wants, features.Want{Item: i})
 	}
 	start, cpu := time.Now(), processorTime()
-	set, err := p.Run(b.Context(), cache)
+	sets, err := p.Run(b.Context(), cache)
 	if err != nil {
 		b.Fatal(err)
 	}
-	set.Close()
+	sets[0].Close()
 	took := time.Since(start)
 	return len(items), took, (processorTime() - cpu).Seconds() / took.Seconds()
 }

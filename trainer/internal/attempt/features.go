@@ -31,6 +31,9 @@ func (a *Attempt) extract(ctx context.Context, part int) error {
 			views[i] = t.recipe.Views
 		}
 	}
+	if err := a.resolveCut(t); err != nil {
+		return err
+	}
 	t.wants = features.Part(t.items, views, part, parts)
 	if parts > 1 {
 		a.journal.Log("info", fmt.Sprintf("Part %d of %d: %d of the features of %d photos.", part+1, parts, len(t.wants), len(t.images)))
@@ -38,7 +41,7 @@ func (a *Attempt) extract(ctx context.Context, part int) error {
 	if err := a.computeFeatures(ctx, t); err != nil {
 		return err
 	}
-	t.set.Close()
+	t.close()
 	return nil
 }
 

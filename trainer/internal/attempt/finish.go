@@ -38,20 +38,27 @@ func (t *training) held() (manifest.Side, string, []fit.Sample) {
 	return manifest.Validation, "validation", t.samples(manifest.Validation)
 }
 
-// evaluateHead judges the head on images it has not learned from.
+// heldRows are the rows of the held-out samples.
+func (t *training) heldRows() []int {
+	_, _, samples := t.held()
+	rows := make([]int, len(samples))
+	for i, s := range samples {
+		rows[i] = s.Row
+	}
+	return rows
+}
+
+// evaluateHead judges what is kept on images it has not learned from.
 func (a *Attempt) evaluateHead(t *training) error {
 	side, name, samples := t.held()
 	progress := a.phase(runspec.PhaseEvaluate, len(samples))
-	row := make([]float32, t.set.Dim())
 	answers := make([]evaluate.Answer, len(samples))
 	for i, s := range samples {
-		if err := t.set.Read(s.Row, row); err != nil {
-			return err
-		}
 		item := t.items[t.wants[s.Row].Item]
-		answers[i] = evaluate.Answer{Path: item.Path, SHA256: item.Hash.String(), Class: item.Class, Probabilities: t.head.Probabilities(row)}
-		progress(i+1, len(samples))
+		answers[i] = evaluate.Answer{Path: item.Path, SHA256: item.Hash.String(), Class: item.Class,
+			Probabilities: t.answers[i*len(t.labels) : (i+1)*len(t.labels)]}
 	}
+	progress(len(samples), len(samples))
 	report := evaluate.Of(name, t.labels, answers)
 	a.journal.Add(runspec.TypeEvaluation, report.Evaluation)
 	if side == manifest.Test {
@@ -92,6 +99,9 @@ func (t *training) model() (network.Model, error) {
 	}
 	weights := make(network.Weights, len(t.weights)+2)
 	for name, array := range t.weights {
+		weights[name] = array
+	}
+	for name, array := range t.tuned {
 		weights[name] = array
 	}
 	weights[network.PredictionsName+"/kernel"] = network.Tensor{Shape: []int{net.FeatureDim, len(t.labels)}, Data: t.head.Kernel}

@@ -13,6 +13,7 @@ import (
 	"github.com/cultivar-ml/cultivar/shared/runspec"
 	"github.com/cultivar-ml/cultivar/shared/safe"
 	"github.com/cultivar-ml/cultivar/trainer/internal/bases"
+	"github.com/cultivar-ml/cultivar/trainer/internal/calibrate"
 	"github.com/cultivar-ml/cultivar/trainer/internal/checkpoint"
 	"github.com/cultivar-ml/cultivar/trainer/internal/data"
 	"github.com/cultivar-ml/cultivar/trainer/internal/features"
@@ -29,10 +30,14 @@ type training struct {
 	recipe  runspec.Recipe // resolved as far as the phases have come
 	base    network.Network
 	weights network.Weights
+	sha256  string // of the base's weights
 	key     features.Key
 	wants   []features.Want
 	set     *features.Set
+	cut     cut // where fine-tuning begins, if it is asked for
 	head    fit.Head
+	tuned   network.Weights // arrays of the base that fine-tuning changed and that are kept; nil: none
+	answers []float32       // probabilities [n,classes] that what is kept gives for the held-out photos
 }
 
 func (a *Attempt) train(ctx context.Context) error {
@@ -43,7 +48,7 @@ func (a *Attempt) train(ctx context.Context) error {
 	if err := a.computeFeatures(ctx, t); err != nil {
 		return err
 	}
-	defer t.set.Close()
+	defer t.close()
 	if err := a.trainHead(ctx, t); err != nil {
 		return err
 	}
@@ -82,6 +87,9 @@ func (a *Attempt) prepare() (*training, error) {
 	for _, note := range notes {
 		a.journal.Log("info", note)
 	}
+	if err := a.resolveCut(t); err != nil {
+		return nil, err
+	}
 	t.wants = t.rows()
 	return t, nil
 }
@@ -115,6 +123,7 @@ func (a *Attempt) loadBase(t *training) error {
 		}
 	}
 	t.base, t.weights = net, weights
+	t.sha256 = entry.SHA256
 	t.key = features.NewKey(entry.SHA256, net, data.Fit(t.recipe.Preprocessing))
 	return nil
 }
@@ -164,7 +173,7 @@ func (a *Attempt) computeFeatures(ctx context.Context, t *training) error {
 	if err != nil {
 		return err
 	}
-	cache, err := features.Open(a.spec.Paths.Features, t.key, fmt.Sprintf("%s-%d-%s", a.spec.Task, a.spec.Attempt, a.executor))
+	caches, err := a.caches(t)
 	if err != nil {
 		return err
 	}
@@ -174,25 +183,27 @@ func (a *Attempt) computeFeatures(ctx context.Context, t *training) error {
 		Problem: func(item data.Item, fault *data.Fault) {
 			a.problem(item, t.labels[item.Class], fault)
 		}}
-	passing, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	go func() {
-		select {
-		case <-a.stopping:
-			stop(errStopped)
-		case <-passing.Done():
-		}
-	}()
-	t.set, err = pass.Run(passing, cache)
+	var sets []*features.Set
+	err = a.untilStopped(ctx, func(ctx context.Context) (err error) {
+		sets, err = pass.Run(ctx, caches...)
+		return err
+	})
 	if err != nil && ctx.Err() == nil && a.stopped.Load() {
 		a.journal.Log("info", "Told to finish now: going on with the photos looked at so far.")
-		t.set, err = cache.Find(pass.Rows())
+		sets, err = features.FindAll(caches, pass.Rows())
 	}
 	var store *data.StoreError
 	if errors.As(err, &store) {
 		return fail(runspec.ExitBadData, "%s", store.Text)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	t.set = sets[0]
+	if t.cut.name != "" {
+		t.cut.set = sets[1]
+	}
+	return nil
 }
 
 // samples are the rows of a side that there are, plain views only or all.
@@ -267,10 +278,10 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 		if err := checkpoint.Save(a.path(runspec.CheckpointDir), c); err != nil {
 			return err
 		}
-		a.journal.Add(runspec.TypeCheckpoint, runspec.Checkpoint{Step: c.State.Params.Step, Epoch: c.State.Epoch})
+		a.journal.Add(runspec.TypeCheckpoint, runspec.Checkpoint{Step: c.State.Params.Step, Epoch: c.Epoch()})
 		return nil
 	}
-	if c.State.Epoch > 0 { // the earlier executor's folder may be gone next time
+	if c.Epoch() > 0 { // the earlier executor's folder may be gone next time
 		if err := save(); err != nil {
 			return err
 		}
@@ -297,6 +308,9 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 	if err != nil {
 		return fmt.Errorf("train the head: %w", err)
 	}
+	if kept, err := a.finetune(ctx, t, training, &c, save); kept || err != nil {
+		return err
+	}
 	return a.keepHead(ctx, t, training, c)
 }
 
@@ -305,18 +319,52 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 func (a *Attempt) keepHead(ctx context.Context, t *training, training *fit.Training, c checkpoint.Checkpoint) error {
 	a.result.BestEpoch, a.result.ValAccuracy = c.State.BestEpoch, runspec.Float(c.State.BestAccuracy)
 	a.result.Recipe = &t.recipe
+	temperature, err := t.temperature(training.Head(c.State))
+	if err != nil {
+		return err
+	}
 	if len(t.samples(manifest.Test)) == 0 || a.stopped.Load() {
-		t.head = training.Head(c.State)
-		return nil
+		t.head = training.Head(c.State).Cooled(temperature)
+		t.answers, err = t.headAnswers(t.heldRows())
+		return err
 	}
 	head, err := training.Refit(ctx, c.Recipe, c.State)
 	if err != nil {
 		return fmt.Errorf("train the head: %w", err)
 	}
-	t.head = head
+	t.head = head.Cooled(temperature)
 	a.journal.Log("info", fmt.Sprintf("The model that is kept has learned from the %d validation photos too, for %d epochs; the test photos measure it.",
 		len(t.samples(manifest.Validation)), c.State.BestEpoch))
-	return nil
+	t.answers, err = t.headAnswers(t.heldRows())
+	return err
+}
+
+// temperature calibrates a head on the validation photos.
+func (t *training) temperature(head fit.Head) (float64, error) {
+	row := make([]float32, t.set.Dim())
+	var logits []float32
+	var truth []int
+	for _, s := range t.samples(manifest.Validation) {
+		if err := t.set.Read(s.Row, row); err != nil {
+			return 1, err
+		}
+		logits, truth = append(logits, head.Logits(row)...), append(truth, s.Class)
+	}
+	temperature, _ := calibrate.Temperature(logits, truth)
+	return temperature, nil
+}
+
+// headAnswers are the head's probabilities for rows of the features.
+func (t *training) headAnswers(rows []int) ([]float32, error) {
+	row := make([]float32, t.set.Dim())
+	var logits []float32
+	for _, at := range rows {
+		if err := t.set.Read(at, row); err != nil {
+			return nil, err
+		}
+		logits = append(logits, t.head.Logits(row)...)
+	}
+	return calibrate.Probabilities(logits, len(t.labels), 1), nil
 }
 
 const (
@@ -334,7 +382,7 @@ func (a *Attempt) startOrResume(ctx context.Context, t *training, training *fit.
 			return c, err
 		}
 		if found {
-			a.journal.Log("info", fmt.Sprintf("Going on after epoch %d of the earlier attempt.", c.State.Epoch))
+			a.journal.Log("info", fmt.Sprintf("Going on after epoch %d of the earlier attempt.", c.Epoch()))
 			return c, nil
 		}
 	}

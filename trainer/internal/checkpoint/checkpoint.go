@@ -17,6 +17,7 @@ import (
 
 	"github.com/cultivar-ml/cultivar/shared/runspec"
 	"github.com/cultivar-ml/cultivar/trainer/internal/durable"
+	"github.com/cultivar-ml/cultivar/trainer/internal/finetune"
 	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
 )
 
@@ -35,6 +36,15 @@ type Checkpoint struct {
 	Key     string         // of the features it was trained on
 	Recipe  runspec.Recipe // with every automatic value resolved: none is chosen anew
 	State   fit.State
+	Tuning  *finetune.State // nil before fine-tuning begins
+}
+
+// Epoch counts the finished epochs of all phases.
+func (c Checkpoint) Epoch() int {
+	if c.Tuning == nil {
+		return c.State.Epoch
+	}
+	return c.State.Epoch + c.Tuning.Epoch
 }
 
 // Save writes a checkpoint durably into dir and removes all but the newest two. The content is gob, with its SHA-256
@@ -49,7 +59,7 @@ func Save(dir string, c Checkpoint) error {
 		return fmt.Errorf("write a checkpoint: %w", err)
 	}
 	hash := sha256.Sum256(content.Bytes())
-	err := durable.Write(filepath.Join(dir, fmt.Sprintf("%06d%s", c.State.Epoch, suffix)), func(w io.Writer) error {
+	err := durable.Write(filepath.Join(dir, fmt.Sprintf("%06d%s", c.Epoch(), suffix)), func(w io.Writer) error {
 		if _, err := w.Write(hash[:]); err != nil {
 			return err
 		}

@@ -1,5 +1,5 @@
-// Package features computes pooled features of images by a frozen network, once: they are kept in a content-addressed
-// cache, which any number of processes may read and add to. It learns nothing from them.
+// Package features computes what a frozen network makes of images, pooled features and activations at a cut, once: they are
+// kept in a content-addressed cache, which any number of processes may read and add to. It learns nothing from them.
 package features
 
 import (
@@ -25,10 +25,11 @@ import (
 
 // Key is everything that the values of features depend on beside the image. Its hash names a folder of the cache.
 type Key struct {
-	Format        int      `json:"format"`           // of the segments
-	Base          string   `json:"base"`             // SHA-256 of the base's canonical weights
-	Cut           string   `json:"cut"`              // the layer whose output is kept
-	Joined        []string `json:"joined,omitempty"` // what that layer joins, if it does
+	Format        int      `json:"format"`            // of the segments
+	Base          string   `json:"base"`              // SHA-256 of the base's canonical weights
+	Cut           string   `json:"cut"`               // the layer whose output is kept
+	Joined        []string `json:"joined,omitempty"`  // what that layer joins, if it does
+	Carried       []string `json:"carried,omitempty"` // layers whose outputs follow in a row
 	Dim           int      `json:"dim"`
 	ImageSize     int      `json:"image_size"`
 	Preprocessing int      `json:"preprocessing"` // data.Version
@@ -47,6 +48,34 @@ func NewKey(base string, net network.Network, fit data.Fit) Key {
 	}
 	return k
 }
+
+// NewActivationKey is the key of what the part of net behind cut needs: the activation there, row by row, then what
+// net.Carried names.
+func NewActivationKey(base string, net network.Network, cut string, fit data.Fit) (Key, error) {
+	k := NewKey(base, net, fit)
+	shapes, err := net.Shapes()
+	if err != nil {
+		return k, err
+	}
+	if k.Carried, err = net.Carried(cut); err != nil {
+		return k, err
+	}
+	k.Cut, k.Joined, k.Dim = cut, nil, 0
+	for _, name := range k.outputs() {
+		size := 1
+		for _, d := range shapes[name] {
+			size *= d
+		}
+		k.Dim += size
+	}
+	return k, nil
+}
+
+// outputs are the layers that a row is made of.
+func (k Key) outputs() []string { return append([]string{k.Cut}, k.Carried...) }
+
+// RowBytes is what a row takes on disk.
+func (k Key) RowBytes() int64 { return 2*int64(k.Dim) + entryBytes }
 
 // Name is the name of the key's folder.
 func (k Key) Name() string {
@@ -187,24 +216,41 @@ func (s *Set) Len() int { return len(s.at) }
 // Has tells whether row i was found.
 func (s *Set) Has(i int) bool { return s.at[i].segment >= 0 }
 
+// found tells of each row whether it was found.
+func (s *Set) found() []bool {
+	all := make([]bool, s.Len())
+	for i := range all {
+		all[i] = s.Has(i)
+	}
+	return all
+}
+
 // Dim is the length of a row.
 func (s *Set) Dim() int { return s.dim }
 
 // Read fills dst, of length Dim, with row i, which the set must have.
 func (s *Set) Read(i int, dst []float32) error {
+	buffer := make([]byte, 2*s.dim)
+	if err := s.ReadHalves(i, buffer); err != nil {
+		return err
+	}
+	for j := range dst[:s.dim] {
+		dst[j] = fromHalf(uint16(buffer[2*j]) | uint16(buffer[2*j+1])<<8)
+	}
+	return nil
+}
+
+// ReadHalves fills dst, two bytes for each of Dim numbers, with row i as it is stored: float16, little-endian.
+func (s *Set) ReadHalves(i int, dst []byte) error {
 	at := s.at[i]
 	if at.segment < 0 {
 		return fmt.Errorf("read features: row %d was never computed", i)
 	}
-	buffer := make([]byte, 2*s.dim)
-	if _, err := s.segments[at.segment].ReadAt(buffer, at.offset); err != nil {
+	if _, err := s.segments[at.segment].ReadAt(dst[:2*s.dim], at.offset); err != nil {
 		return fmt.Errorf("read features: %w", err)
 	}
-	if castagnoli(buffer) != at.crc {
+	if castagnoli(dst[:2*s.dim]) != at.crc {
 		return fmt.Errorf("read features: %q has changed on disk; start the training again", s.segments[at.segment].Name())
-	}
-	for j := range dst[:s.dim] {
-		dst[j] = fromHalf(uint16(buffer[2*j]) | uint16(buffer[2*j+1])<<8)
 	}
 	return nil
 }

@@ -69,12 +69,12 @@ func rows(t *testing.T, s *features.Set) [][]float32 {
 
 func run(t *testing.T, p *features.Pass, cache *features.Cache) [][]float32 {
 	t.Helper()
-	s, err := p.Run(t.Context(), cache)
+	sets, err := p.Run(t.Context(), cache)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
-	return rows(t, s)
+	defer sets[0].Close()
+	return rows(t, sets[0])
 }
 
 func TestSecondPassDecodesNothing(t *testing.T) {
@@ -166,10 +166,11 @@ func TestUnreadableImagesAreProblems(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Items[4] = data.Item{Path: "bad.jpg", Hash: data.Hash{7}, File: bad}
-	set, err := p.Run(t.Context(), open(t, t.TempDir(), p, "a"))
+	sets, err := p.Run(t.Context(), open(t, t.TempDir(), p, "a"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	set := sets[0]
 	defer set.Close()
 	for i := range set.Len() {
 		if set.Has(i) != (i != 4) {
@@ -236,10 +237,11 @@ func TestSuspects(t *testing.T) {
 	if len(p.Suspects) != 2 {
 		t.Fatalf("suspects are %v", p.Suspects)
 	}
-	set, err := p.Run(t.Context(), open(t, t.TempDir(), p, "a"))
+	sets, err := p.Run(t.Context(), open(t, t.TempDir(), p, "a"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	set := sets[0]
 	defer set.Close()
 	if !set.Has(2) || set.Has(5) {
 		t.Errorf("noted once: there is %v; noted twice: there is %v", set.Has(2), set.Has(5))

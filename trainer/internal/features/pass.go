@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -38,7 +39,7 @@ type Want struct{ Item, View int }
 
 // Pass is one feature pass.
 type Pass struct {
-	Network network.Network // its Features are computed
+	Network network.Network
 	Weights network.Weights
 	Fit     data.Fit
 	Packs   string // folder of packs
@@ -61,32 +62,51 @@ type job struct {
 	err   error // why there is no file
 }
 
-// Run makes sure that the cache has the wanted rows and returns them in order; those of images that cannot be used are
-// missing. What was computed is kept even when ctx ends the pass early. The caller closes the set.
-func (p *Pass) Run(ctx context.Context, cache *Cache) (*Set, error) {
+// Run makes sure that each of the caches, all of the pass' network, has the wanted rows, by one pass through the images,
+// and returns them in order; those of images that cannot be used are missing. What was computed is kept even when ctx ends
+// the pass early. The caller closes the sets.
+func (p *Pass) Run(ctx context.Context, caches ...*Cache) ([]*Set, error) {
 	rows := p.Rows()
-	set, err := cache.Find(rows)
+	sets, err := FindAll(caches, rows)
 	if err != nil {
 		return nil, err
 	}
-	jobs, suspected, missing := p.jobs(set, rows)
+	jobs, suspected, missing := p.jobs(sets, rows)
 	p.Progress(len(rows)-missing, len(rows))
 	if missing == 0 {
-		return set, nil
+		return sets, nil
 	}
-	set.Close()
-	r := &run{Pass: p, rows: rows, done: len(rows) - missing, read: semaphore.NewWeighted(aheadBytes),
-		out: &writer{dir: cache.dir, name: cache.writer, dim: cache.key.Dim}}
+	r := &run{Pass: p, rows: rows, done: len(rows) - missing, read: semaphore.NewWeighted(aheadBytes)}
+	for i, c := range caches {
+		r.outs = append(r.outs, &output{writer: &writer{dir: c.dir, name: c.writer, dim: c.key.Dim}, layers: c.key.outputs(), had: sets[i].found()})
+		sets[i].Close()
+	}
 	err = r.all(ctx, jobs, suspected)
 	// Kept also after a failure: the next attempt goes on from here.
-	if published := r.out.publish(); err == nil {
+	if published := r.publish(); err == nil {
 		err = published
 	}
 	if err != nil {
 		return nil, err
 	}
 	p.Progress(len(rows), len(rows)) // rows that occur twice were computed once
-	return cache.Find(rows)
+	return FindAll(caches, rows)
+}
+
+// FindAll looks the rows up in each cache. The caller closes the sets.
+func FindAll(caches []*Cache, rows []Row) ([]*Set, error) {
+	var sets []*Set
+	for _, c := range caches {
+		set, err := c.Find(rows)
+		if err != nil {
+			for _, s := range sets {
+				s.Close()
+			}
+			return nil, err
+		}
+		sets = append(sets, set)
+	}
+	return sets, nil
 }
 
 // Rows names the wanted rows, in order.
@@ -100,7 +120,7 @@ func (p *Pass) Rows() []Row {
 
 // jobs lists the images with missing rows, those that were suspected of a crash apart. Of rows that occur twice (the
 // same file in two classes) only the first is computed.
-func (p *Pass) jobs(set *Set, rows []Row) (jobs, suspected []job, missing int) {
+func (p *Pass) jobs(sets []*Set, rows []Row) (jobs, suspected []job, missing int) {
 	seen := map[Row]bool{}
 	var current *job
 	push := func() {
@@ -114,7 +134,7 @@ func (p *Pass) jobs(set *Set, rows []Row) (jobs, suspected []job, missing int) {
 		current = nil
 	}
 	for i, w := range p.Wants {
-		if set.Has(i) {
+		if !slices.ContainsFunc(sets, func(s *Set) bool { return !s.Has(i) }) {
 			continue
 		}
 		missing++
@@ -139,7 +159,7 @@ type run struct {
 	huge sync.Mutex          // see data.NewDecoder
 	read *semaphore.Weighted // bytes of files in memory
 	mu   sync.Mutex          // guards what follows, and calls to Progress and Problem
-	out  *writer
+	outs []*output
 	done int
 }
 
@@ -153,7 +173,7 @@ func (r *run) all(ctx context.Context, jobs, suspected []job) error {
 		return nil
 	}
 	r.mu.Lock()
-	err := r.out.publish() // before what may crash
+	err := r.publish() // before what may crash
 	r.mu.Unlock()
 	if err != nil {
 		return err
@@ -216,20 +236,6 @@ func (r *run) skip(j job, fault *data.Fault) {
 	r.Progress(r.done, len(r.rows))
 }
 
-// store keeps the rows of a batch.
-func (r *run) store(wants []int, values []float32, dim int) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i, want := range wants {
-		if err := r.out.add(r.rows[want], values[i*dim:(i+1)*dim]); err != nil {
-			return err
-		}
-	}
-	r.done += len(wants)
-	r.Progress(r.done, len(r.rows))
-	return nil
-}
-
 // worker is one core's decoder and network.
 type worker struct {
 	pass     *run
@@ -238,8 +244,8 @@ type worker struct {
 	renderer data.Renderer
 	frozen   *graph.Frozen
 	batch    []float32
-	wants    []int // of the images in the batch
-	values   []float32
+	wants    []int       // of the images in the batch
+	values   [][]float32 // of each layer
 }
 
 func newWorker(r *run, number int) (*worker, error) {
@@ -253,7 +259,7 @@ func newWorker(r *run, number int) (*worker, error) {
 		w.note.done()
 		return nil, err
 	}
-	if w.frozen, err = graph.NewFrozen(r.Network, r.Weights, []string{r.Network.Features}, graph.Options{Threads: 1}); err != nil {
+	if w.frozen, err = graph.NewFrozen(r.Network, r.Weights, r.layers(), graph.Options{Threads: 1}); err != nil {
 		w.note.done()
 		w.decoder.Close()
 		return nil, err
@@ -342,10 +348,13 @@ func (w *worker) flush() error {
 	if err != nil {
 		return err
 	}
-	if w.values, err = tf.Floats(out[0], w.values); err != nil {
-		return err
+	w.values = slices.Grow(w.values, len(out))[:len(out)]
+	for i := range out {
+		if w.values[i], err = tf.Floats(out[i], w.values[i]); err != nil {
+			return err
+		}
 	}
-	err = w.pass.store(w.wants, w.values, len(w.values)/batchSize)
+	err = w.pass.store(w.wants, w.values)
 	w.wants = w.wants[:0]
 	return err
 }

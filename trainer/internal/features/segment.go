@@ -89,16 +89,22 @@ type writer struct {
 	data  []byte
 }
 
-// segmentRows is how many rows are collected before they are published: 2.6 MB at 1,280 features, some seconds of work.
-const segmentRows = 1024
+// What is collected before it is published: some seconds of work.
+const (
+	segmentRows  = 1024
+	segmentBytes = 16 << 20
+)
 
-// add appends one row; the values are rounded to float16.
-func (w *writer) add(row Row, values []float32) error {
+// add appends one row, image i of a batch of which values has what each layer gave; they are rounded to float16.
+func (w *writer) add(row Row, i int, values [][]float32) error {
 	w.rows = append(w.rows, row)
-	for _, v := range values {
-		w.data = binary.LittleEndian.AppendUint16(w.data, toHalf(v))
+	for _, layer := range values {
+		size := len(layer) / batchSize
+		for _, v := range layer[i*size : (i+1)*size] {
+			w.data = binary.LittleEndian.AppendUint16(w.data, toHalf(v))
+		}
 	}
-	if len(w.rows) < segmentRows {
+	if len(w.rows) < segmentRows && len(w.data) < segmentBytes {
 		return nil
 	}
 	return w.publish()

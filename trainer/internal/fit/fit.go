@@ -115,9 +115,9 @@ func (r *rows) at(row int, scratch []float32) ([]float32, error) {
 	return scratch, nil
 }
 
-// mix is a hash of numbers (the finaliser of SplitMix64, Steele et al. 2014): randomness by key, not by stream, so that
+// Mix is a hash of numbers (the finaliser of SplitMix64, Steele et al. 2014): randomness by key, not by stream, so that
 // a resumed training draws what an uninterrupted one would.
-func mix(values ...uint64) uint64 {
+func Mix(values ...uint64) uint64 {
 	h := uint64(0x9e3779b97f4a7c15)
 	for _, v := range values {
 		h ^= v
@@ -129,15 +129,15 @@ func mix(values ...uint64) uint64 {
 	return h
 }
 
-// shuffled returns the samples in the order of an epoch.
-func shuffled(samples []Sample, seed int64, epoch int) []Sample {
+// Shuffled returns the samples in the order of an epoch.
+func Shuffled(samples []Sample, seed int64, epoch int) []Sample {
 	type drawn struct {
 		at  uint64
 		pos int
 	}
 	order := make([]drawn, len(samples))
 	for i, s := range samples {
-		order[i] = drawn{mix(uint64(seed), uint64(epoch), s.Key, uint64(s.View)), i}
+		order[i] = drawn{Mix(uint64(seed), uint64(epoch), s.Key, uint64(s.View)), i}
 	}
 	slices.SortFunc(order, func(a, b drawn) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.pos, b.pos)) })
 	out := make([]Sample, len(samples))
@@ -164,6 +164,9 @@ func split(n, workers int, work func(from, to int)) {
 
 // cores is how many goroutines one training uses.
 func cores() int { return runtime.GOMAXPROCS(0) }
+
+// ClassWeights are the weights of the classes in the loss, for the recipe's kind.
+func (t *Training) ClassWeights(kind string) []float64 { return t.data.classWeights(kind) }
 
 // errDiverged says that loss or weights are no longer finite.
 var errDiverged = errors.New("the loss is not finite")

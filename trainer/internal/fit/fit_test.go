@@ -115,7 +115,7 @@ func TestLearns(t *testing.T) {
 				if err := d.Read(s.Row, row); err != nil {
 					t.Fatal(err)
 				}
-				p := h.Probabilities(row)
+				p := h.Logits(row)
 				if best := slices.Index(p, slices.Max(p)); best == s.Class {
 					right++
 				}
@@ -260,7 +260,7 @@ func TestBalancedHelpsRareClasses(t *testing.T) {
 				t.Fatal(err)
 			}
 			rare++
-			if p := h.Probabilities(row); slices.Index(p, slices.Max(p)) == s.Class {
+			if p := h.Logits(row); slices.Index(p, slices.Max(p)) == s.Class {
 				found++
 			}
 		}

@@ -82,7 +82,7 @@ const (
 // is at most half of it (Böhning 1992), so a learning rate of its inverse is safe with momentum.
 func (t *Training) curvature() (float64, error) {
 	dim := t.data.Dim
-	sample := shuffled(t.data.Train, 0, 0)
+	sample := Shuffled(t.data.Train, 0, 0)
 	sample = sample[:min(len(sample), curvatureRows)]
 	x := make([][]float32, len(sample))
 	for i, s := range sample {
@@ -161,7 +161,7 @@ func (t *Training) chooseL2(ctx context.Context, r runspec.Recipe) (float64, err
 			plain = append(plain, s)
 		}
 	}
-	plain = shuffled(plain, r.Seed, 0)
+	plain = Shuffled(plain, r.Seed, 0)
 	plain = plain[:min(len(plain), max(500, searchProducts/t.data.Classes))]
 	values := candidates()
 	losses := make([][]float64, tried)
@@ -195,7 +195,7 @@ func (t *Training) path(ctx context.Context, r runspec.Recipe, values []float64,
 	losses := make([]float64, len(values))
 	var train, held []Sample
 	for _, s := range samples {
-		if mix(uint64(r.Seed), s.Key, 2)%folds == uint64(fold) {
+		if Mix(uint64(r.Seed), s.Key, 2)%folds == uint64(fold) {
 			held = append(held, s)
 		} else {
 			train = append(train, s)
@@ -213,7 +213,7 @@ func (t *Training) path(ctx context.Context, r runspec.Recipe, values []float64,
 		h.l2, p.Step = values[i], 0
 		for epoch := range searchEpochs {
 			var s sums
-			for part := range slices.Chunk(shuffled(train, r.Seed, i*searchEpochs+epoch+1), size) {
+			for part := range slices.Chunk(Shuffled(train, r.Seed, i*searchEpochs+epoch+1), size) {
 				if ctx.Err() != nil {
 					return nil, context.Cause(ctx)
 				}

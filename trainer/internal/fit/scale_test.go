@@ -46,7 +46,7 @@ func TestDepthsCountAlike(t *testing.T) {
 		if err := d.Read(s.Row, row); err != nil {
 			t.Fatal(err)
 		}
-		p := h.Probabilities(row)
+		p := h.Logits(row)
 		if slices.Index(p, slices.Max(p)) == s.Class {
 			right++
 		}

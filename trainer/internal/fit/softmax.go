@@ -82,11 +82,11 @@ func (b *batch) load(r *rows, samples []Sample, h *hyper) error {
 
 // drop hides features at random and scales up the others (Srivastava et al. 2014, in the inverted form).
 func (h *hyper) drop(dst, src []float32, s Sample) {
-	key := mix(uint64(h.seed), uint64(h.epoch), s.Key, uint64(s.View), 1)
+	key := Mix(uint64(h.seed), uint64(h.epoch), s.Key, uint64(s.View), 1)
 	keep := float32(1 / (1 - h.dropout))
 	limit := uint64(h.dropout * (1 << 32))
 	for j, v := range src {
-		key = mix(key)
+		key = Mix(key)
 		if key>>32 < limit {
 			dst[j] = 0
 		} else {

@@ -109,7 +109,7 @@ func (t *Training) epoch(ctx context.Context, r runspec.Recipe, s *State, b *bat
 		h.adam, h.dropout = true, r.Dropout
 	}
 	var learned sums
-	for part := range slices.Chunk(shuffled(t.data.Train, r.Seed, s.Epoch+1), r.BatchSize) {
+	for part := range slices.Chunk(Shuffled(t.data.Train, r.Seed, s.Epoch+1), r.BatchSize) {
 		if ctx.Err() != nil {
 			return runspec.Epoch{}, context.Cause(ctx)
 		}
@@ -137,25 +137,50 @@ func (t *Training) epoch(ctx context.Context, r runspec.Recipe, s *State, b *bat
 		LearningRate: runspec.Float(h.rate)}, nil
 }
 
-// Head returns the best weights of a state, with the scaling folded in so that they take plain features:
-// w·(x−μ)·s + b = (w·s)·x + (b − Σ w·s·μ).
-func (t *Training) Head(s State) Head {
-	dim, classes := t.data.Dim, t.data.Classes
+// Scaled is a head on features that are centred and scaled: softmax(Kernel·(x−Mean)·Scale + Bias).
+type Scaled struct {
+	Mean, Scale  []float32 // [dim]
+	Kernel, Bias []float32 // [classes,dim], [classes]
+}
+
+// Scaled returns the best weights of a state as they are trained.
+func (t *Training) Scaled(s State) Scaled {
+	return Scaled{Mean: t.rows.mean, Scale: t.rows.scale, Kernel: s.Best.Kernel, Bias: s.Best.Bias}
+}
+
+// Head returns the best weights of a state.
+func (t *Training) Head(s State) Head { return t.Scaled(s).Head() }
+
+// Head folds the scaling in, so that the head takes plain features: w·(x−μ)·s + b = (w·s)·x + (b − Σ w·s·μ).
+func (s Scaled) Head() Head {
+	dim, classes := len(s.Mean), len(s.Bias)
 	h := Head{Kernel: make([]float32, dim*classes), Bias: make([]float32, classes)}
 	for c := range classes {
-		bias := float64(s.Best.Bias[c])
+		bias := float64(s.Bias[c])
 		for j := range dim {
-			w := float64(s.Best.Kernel[c*dim+j]) * float64(t.rows.scale[j])
+			w := float64(s.Kernel[c*dim+j]) * float64(s.Scale[j])
 			h.Kernel[j*classes+c] = float32(w)
-			bias -= w * float64(t.rows.mean[j])
+			bias -= w * float64(s.Mean[j])
 		}
 		h.Bias[c] = float32(bias)
 	}
 	return h
 }
 
-// Probabilities are the head's answers for one row of plain features.
-func (h Head) Probabilities(features []float32) []float32 {
+// Cooled is the head with its logits divided by temperature.
+func (h Head) Cooled(temperature float64) Head {
+	divided := func(v []float32) []float32 {
+		out := make([]float32, len(v))
+		for i, x := range v {
+			out[i] = float32(float64(x) / temperature)
+		}
+		return out
+	}
+	return Head{Kernel: divided(h.Kernel), Bias: divided(h.Bias)}
+}
+
+// Logits are the head's answers for one row of plain features, before softmax makes them probabilities.
+func (h Head) Logits(features []float32) []float32 {
 	classes := len(h.Bias)
 	logits := make([]float64, classes)
 	for c := range logits {
@@ -169,15 +194,9 @@ func (h Head) Probabilities(features []float32) []float32 {
 			logits[c] += float64(x) * float64(w)
 		}
 	}
-	highest := slices.Max(logits)
-	var sum float64
-	for c, v := range logits {
-		logits[c] = math.Exp(v - highest)
-		sum += logits[c]
-	}
 	out := make([]float32, classes)
 	for c, v := range logits {
-		out[c] = float32(v / sum)
+		out[c] = float32(v)
 	}
 	return out
 }

@@ -38,7 +38,16 @@ func Append(scope *op.Scope, net network.Network, w network.Weights, input tf.Ou
 		}
 		return op.Const(s, tensor)
 	}
-	return Layers(scope, folded, input, constant, outputs...)
+	inputs := map[string]tf.Output{}
+	for _, l := range folded.Layers {
+		if l.Kind == network.Input {
+			inputs[l.Name] = input
+		}
+	}
+	if len(inputs) != 1 {
+		return nil, fmt.Errorf("graph of %s: it has %d inputs, not one", net.Name, len(inputs))
+	}
+	return Layers(scope, folded, inputs, constant, outputs...)
 }
 
 // Arrays gives the value of the weight array "layer/weight" in scope; it is asked once for each. It reports a failure
@@ -46,8 +55,9 @@ func Append(scope *op.Scope, net network.Network, w network.Weights, input tf.Ou
 type Arrays func(scope *op.Scope, name string) tf.Output
 
 // Layers adds the part of net that outputs need, layer by layer as it stands: batch norms in their frozen form,
-// Dropout as identity. With arrays that read variables, gradients flow to them; Append is the faster form of it.
-func Layers(scope *op.Scope, net network.Network, input tf.Output, arrays Arrays, outputs ...string) (map[string]tf.Output, error) {
+// Dropout as identity. inputs has a value for each Input layer, by its name. With arrays that are fed or read variables,
+// gradients flow to them; Append is the faster form of it.
+func Layers(scope *op.Scope, net network.Network, inputs map[string]tf.Output, arrays Arrays, outputs ...string) (map[string]tf.Output, error) {
 	part, err := net.Only(outputs...)
 	if err != nil {
 		return nil, fmt.Errorf("graph of %s: %w", net.Name, err)
@@ -59,6 +69,10 @@ func Layers(scope *op.Scope, net network.Network, input tf.Output, arrays Arrays
 	for _, l := range part.Layers {
 		b := layerBuilder{scope: scope.SubScope(l.Name), arrays: arrays, layer: l}
 		if l.Kind == network.Input {
+			input, ok := inputs[l.Name]
+			if !ok {
+				return nil, fmt.Errorf("graph of %s: nothing is given for its input %s", net.Name, l.Name)
+			}
 			values[l.Name] = b.input(input)
 		} else {
 			in := make([]tf.Output, len(l.Inputs))

@@ -134,7 +134,7 @@ func TestFoldedEqualsUnfolded(t *testing.T) {
 			}
 			scope := op.NewScope()
 			input := op.Placeholder(scope, graft.Uint8)
-			plain, err := graph.Layers(scope.SubScope("plain"), net, input, constants(w), net.Features)
+			plain, err := graph.Layers(scope.SubScope("plain"), net, map[string]tf.Output{net.Layers[0].Name: input}, constants(w), net.Features)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -220,7 +220,7 @@ func TestGradientsReachEveryWeight(t *testing.T) {
 		}
 		return out
 	}
-	outputs, err := graph.Layers(scope, above, input, arrays, network.PredictionsName)
+	outputs, err := graph.Layers(scope, above, map[string]tf.Output{"block7a_project_bn": input}, arrays, network.PredictionsName)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func TestDeep(t *testing.T) {
 			if _, err := deep.WithHead(3, 0.1); err != nil {
 				t.Error(err)
 			}
-			if len(deep.Cuts) == 0 || len(deep.Cuts) >= len(n.Cuts) {
+			if !slices.Equal(deep.Cuts, n.Cuts) {
 				t.Errorf("cuts %v", deep.Cuts)
 			}
 			for _, cut := range append(slices.Clone(deep.Cuts), deep.Features) {
@@ -103,5 +103,39 @@ func TestJoin(t *testing.T) {
 				t.Errorf("shape %v (%v), want %v", shapes["joined"], err, test.want)
 			}
 		})
+	}
+}
+
+func TestDefaultCut(t *testing.T) {
+	for name, want := range map[string][2]string{
+		"efficientnet_lite0": {"block5c_add", "block4c_add"},
+		"efficientnet_lite2": {"block5d_add", "block4d_add"},
+		"mobilenet_v2":       {"block_12_add", "block_9_add"},
+		"mobilenet_v2_035":   {"block_12_add", "block_9_add"},
+	} {
+		n, err := network.ByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		deep, err := n.Deep()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, cut := range want {
+			if got, err := deep.DefaultCut(i + 1); err != nil || got != cut {
+				t.Errorf("%s, depth %d: %q (%v), want %q", name, i+1, got, err, cut)
+			}
+			// The two taps of the last stage at a sixteenth lie before the cut behind it, and behind the one before it.
+			carried, err := deep.Carried(cut)
+			if want := 2 - 2*i; err != nil || len(carried) != want {
+				t.Errorf("%s behind %s carries %v (%v)", name, cut, carried, err)
+			}
+			if plain, err := n.Carried(cut); err != nil || len(plain) != 0 {
+				t.Errorf("%s with its last features behind %s carries %v (%v)", name, cut, plain, err)
+			}
+		}
+		if _, err := n.DefaultCut(9); err == nil {
+			t.Errorf("%s has a cut of depth 9", name)
+		}
 	}
 }

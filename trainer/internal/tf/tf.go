@@ -136,3 +136,9 @@ func (f *fixed) Write(p []byte) (int, error) {
 	f.left = f.left[copy(f.left, p):]
 	return len(p), nil
 }
+
+// FromHalves copies float16 numbers, two bytes each in little-endian order, into a new tensor of uint16, since the binding
+// has none of float16: Bitcast in the graph makes them what they are. The product of shape must be half of len(data).
+func FromHalves(shape []int, data []byte) (*Tensor, error) {
+	return fromBytes(graft.Uint16, shape, len(data)/2, data)
+}

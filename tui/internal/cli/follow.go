@@ -219,6 +219,8 @@ func phaseWords(phase string) string {
 		return "looking at every photo with the base model"
 	case runspec.PhaseHead:
 		return "learning to tell the classes apart"
+	case runspec.PhaseFinetune:
+		return "adapting the base model to your photos"
 	case runspec.PhaseEvaluate:
 		return "testing on photos it has never seen"
 	case runspec.PhaseExport:
@@ -231,7 +233,7 @@ func progressWords(phase string) string {
 	switch phase {
 	case runspec.PhaseFeatures:
 		return "photos"
-	case runspec.PhaseHead:
+	case runspec.PhaseHead, runspec.PhaseFinetune:
 		return "epochs"
 	case runspec.PhaseExport:
 		return "files"

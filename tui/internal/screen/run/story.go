@@ -18,6 +18,7 @@ var phases = []struct{ id, short, doing string }{
 	{runspec.PhasePrepare, "prepare", "reading the list of photos"},
 	{runspec.PhaseFeatures, "photos", "the base model looks at every photo once"},
 	{runspec.PhaseHead, "training", "learning your classes"},
+	{runspec.PhaseFinetune, "tuning", "adapting the base model to your photos"},
 	{runspec.PhaseEvaluate, "test", "testing on photos it has never seen"},
 	{runspec.PhaseExport, "files", "writing and checking the model files"},
 }

@@ -84,6 +84,9 @@ func (m *Model) head() []string {
 		now = -1
 	}
 	for i, p := range phases {
+		if p.id == runspec.PhaseFinetune && m.run.Recipe.FinetuneEpochs == 0 {
+			continue
+		}
 		glyph, style := g.Wait, t.Dim
 		switch {
 		case m.state() == api.StateSucceeded || i < now:
@@ -212,6 +215,8 @@ func (m *Model) doing() string {
 		switch {
 		case p.id == runspec.PhaseHead && s.last() != nil:
 			return fmt.Sprintf("epoch %d of at most %d", s.last().Epoch, s.total)
+		case p.id == runspec.PhaseFinetune && s.progress.Done > 0:
+			return fmt.Sprintf("%s, epoch %d of at most %d", p.doing, s.progress.Done, s.progress.Total)
 		case s.progress.Total > 0 && p.id == runspec.PhaseFeatures:
 			what := "photos"
 			if m.run.Recipe.Views > 1 {

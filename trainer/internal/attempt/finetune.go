@@ -1,0 +1,160 @@
+package attempt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cultivar-ml/cultivar/shared/manifest"
+	"github.com/cultivar-ml/cultivar/shared/runspec"
+	"github.com/cultivar-ml/cultivar/trainer/internal/checkpoint"
+	"github.com/cultivar-ml/cultivar/trainer/internal/data"
+	"github.com/cultivar-ml/cultivar/trainer/internal/features"
+	"github.com/cultivar-ml/cultivar/trainer/internal/finetune"
+	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
+)
+
+// cut is where fine-tuning begins. name is empty when there is none.
+type cut struct {
+	name string
+	key  features.Key
+	set  *features.Set // activations, rows as of the features
+}
+
+func (t *training) close() {
+	t.set.Close()
+	if t.cut.set != nil {
+		t.cut.set.Close()
+	}
+}
+
+// finetuneRate suits batches of 32 of all bases: with 1e-3 a set of hand signs collapsed, with 3e-4 none did.
+const (
+	finetuneRate  = 3e-4
+	finetuneBatch = 32
+)
+
+// activationBytes is how much activations of one training may take on disk; of large sets fewer views are kept.
+const activationBytes = 16 << 30
+
+// resolveCut settles where fine-tuning begins, and on how many views.
+func (a *Attempt) resolveCut(t *training) error {
+	if t.recipe.FinetuneEpochs == 0 {
+		return nil
+	}
+	if t.recipe.FinetuneRate == 0 {
+		t.recipe.FinetuneRate = finetuneRate
+	}
+	if t.recipe.Cut == "" {
+		depth := 1
+		if t.recipe.Preset == runspec.Best {
+			depth = 2
+		}
+		var err error
+		if t.recipe.Cut, err = t.base.DefaultCut(depth); err != nil {
+			return fail(runspec.ExitBadSpec, "%v; switch fine-tuning off", err)
+		}
+	}
+	key, err := features.NewActivationKey(t.sha256, t.base, t.recipe.Cut, data.Fit(t.recipe.Preprocessing))
+	if err != nil {
+		return fail(runspec.ExitBadSpec, "%v", err)
+	}
+	t.cut = cut{name: t.recipe.Cut, key: key}
+	views := t.recipe.Views
+	for t.recipe.Views > 1 && int64(len(t.items)*t.recipe.Views)*key.RowBytes() > activationBytes {
+		t.recipe.Views--
+	}
+	if t.recipe.Views < views {
+		a.journal.Log("info", fmt.Sprintf("%d views of each photo rather than %d, so that what fine-tuning learns from fits on the disk.", t.recipe.Views, views))
+	}
+	return nil
+}
+
+// caches are those of the features and, with fine-tuning, of the activations.
+func (a *Attempt) caches(t *training) ([]*features.Cache, error) {
+	keys := []features.Key{t.key}
+	if t.cut.name != "" {
+		keys = append(keys, t.cut.key)
+	}
+	var caches []*features.Cache
+	for _, key := range keys {
+		c, err := features.Open(a.spec.Paths.Features, key, fmt.Sprintf("%s-%d-%s", a.spec.Task, a.spec.Attempt, a.executor))
+		if err != nil {
+			return nil, err
+		}
+		caches = append(caches, c)
+	}
+	return caches, nil
+}
+
+// finetune adapts the blocks behind the cut, if there is one, beginning with the head of c. kept tells whether that made the model better
+// on the validation photos; if it did not, the head alone is to be kept.
+func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training, c *checkpoint.Checkpoint, save func() error) (kept bool, err error) {
+	if t.cut.name == "" || a.stopped.Load() {
+		return false, nil
+	}
+	net, err := t.base.Suffix(t.cut.name)
+	if err != nil {
+		return false, fmt.Errorf("fine-tune: %w", err)
+	}
+	d := finetune.Data{Train: t.samples(manifest.Train), Val: t.samples(manifest.Validation),
+		Weights: head.ClassWeights(c.Recipe.ClassWeights), Read: t.cut.set.ReadHalves}
+	r := c.Recipe
+	tuning, err := finetune.New(net, t.weights, head.Scaled(c.State), d, finetune.Settings{Epochs: r.FinetuneEpochs,
+		BatchSize: min(finetuneBatch, len(d.Train)), Rate: r.FinetuneRate, Smoothing: r.Smoothing, Mixup: r.Mixup,
+		Patience: r.Patience, Seed: r.Seed})
+	if err != nil {
+		return false, err
+	}
+	defer tuning.Close()
+	progress := a.phase(runspec.PhaseFinetune, r.FinetuneEpochs)
+	if c.Tuning == nil {
+		start, err := tuning.Start()
+		if err != nil {
+			return false, err
+		}
+		c.Tuning = &start
+	}
+	tuning.Warn = func(text string) { a.journal.Log("warning", text) }
+	tuning.Epoch = func(e runspec.Epoch, s finetune.State) (bool, error) {
+		c.Tuning = &s
+		e.Epoch, e.Attempt = c.State.Epoch+e.Epoch, a.spec.Attempt
+		a.journal.Add(runspec.TypeEpoch, e)
+		progress(s.Epoch, r.FinetuneEpochs)
+		return a.stopped.Load(), save()
+	}
+	var last finetune.State
+	err = a.untilStopped(ctx, func(ctx context.Context) (err error) {
+		last, err = tuning.Run(ctx, *c.Tuning)
+		return err
+	})
+	if errors.Is(err, errStopped) { // what was learned since the last whole epoch does not count
+		last, err = *c.Tuning, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("fine-tune: %w", err)
+	}
+	if last.BestEpoch == 0 {
+		a.journal.Log("info", "Fine-tuning did not make it better on the validation photos: the head alone is kept.")
+		return false, nil
+	}
+	a.result.BestEpoch, a.result.ValAccuracy = c.State.Epoch+last.BestEpoch, runspec.Float(last.BestAccuracy)
+	a.result.Recipe = &t.recipe
+	t.tuned, t.head = tuning.Model(last)
+	t.answers, err = tuning.Answers(last, t.heldRows())
+	return true, err
+}
+
+// untilStopped calls work with a context that ends, by errStopped, when the user wants to finish now.
+func (a *Attempt) untilStopped(ctx context.Context, work func(context.Context) error) error {
+	working, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go func() {
+		select {
+		case <-a.stopping:
+			stop(errStopped)
+		case <-working.Done():
+		}
+	}()
+	return work(working)
+}

@@ -1,0 +1,111 @@
+package attempt_test
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/cultivar-ml/cultivar/shared/runspec"
+	"github.com/cultivar-ml/cultivar/trainer/internal/attempt"
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/keras"
+	"github.com/cultivar-ml/cultivar/trainer/internal/tasktest"
+)
+
+// tuned is a training whose head learns too little, so that there is something left for fine-tuning.
+func tuned(t *testing.T) runspec.Spec {
+	t.Helper()
+	spec := small(t, t.TempDir(), 16)
+	r := &spec.Recipe
+	r.Epochs, r.Views, r.FinetuneEpochs, r.Exports = 1, 2, 3, []string{"h5"}
+	r.Cut = "block6d_add"
+	return spec
+}
+
+func TestFinetune(t *testing.T) {
+	spec := tuned(t)
+	result, err := attempt.Run(t.Context(), spec, attempt.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	records := tasktest.Records(t, folder(t, spec))
+	var phases []string
+	for i, e := range bodies[runspec.Epoch](records) {
+		if phases = append(phases, e.Phase); e.Epoch != i+1 {
+			t.Errorf("epoch %d is called %d", i+1, e.Epoch)
+		}
+	}
+	if !slices.Equal(phases, []string{"head", "finetune", "finetune", "finetune"}) || result.BestEpoch < 2 {
+		t.Errorf("epochs of %v, the best one is %d", phases, result.BestEpoch)
+	}
+	for _, l := range bodies[runspec.Log](records) {
+		if l.Level == "warning" {
+			t.Error(l.Text)
+		}
+	}
+	for _, a := range finish(t, folder(t, spec)).Artifacts {
+		if a.Format == "h5" && (a.Agreement == nil || *a.Agreement != 1) {
+			t.Errorf("%+v", a)
+		}
+	}
+	evaluations := bodies[runspec.Evaluation](records)
+	if len(evaluations) != 1 || evaluations[0].Accuracy < 0.5 {
+		t.Errorf("evaluations %+v", evaluations)
+	}
+	second := again(spec, "second")
+	if _, err := attempt.Run(t.Context(), second, attempt.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if done := bodies[runspec.Progress](tasktest.Records(t, folder(t, second))); done[0].Phase != runspec.PhaseFeatures || done[0].Done != done[0].Total {
+		t.Errorf("the second training computes features again: %+v", done[0])
+	}
+}
+
+func TestFinetuneResumes(t *testing.T) {
+	spec := tuned(t)
+	whole := again(spec, "whole")
+	if _, err := attempt.Run(t.Context(), whole, attempt.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	broken := again(spec, "broken")
+	broken.Callback = callback(t, func(r runspec.Record) string {
+		if e, ok := r.Body.(runspec.Epoch); ok && e.Phase == runspec.PhaseFinetune {
+			cancel(attempt.ErrInterrupted)
+		}
+		return ""
+	})
+	_, err := attempt.Run(ctx, broken, attempt.Options{})
+	if code := attempt.ExitCode(err); code != runspec.ExitInterrupted {
+		t.Fatalf("exit code %d, %v", code, err)
+	}
+	next := again(spec, "broken")
+	next.Attempt, next.Paths.Previous = 2, folder(t, broken)
+	next.Paths.Attempt += "-2"
+	if _, err := attempt.Run(t.Context(), next, attempt.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if more := bodies[runspec.Epoch](tasktest.Records(t, folder(t, next))); len(more) == 0 || more[0].Epoch < 3 {
+		t.Errorf("it went on with %+v", more)
+	}
+	a, b := arrays(t, folder(t, whole)), arrays(t, folder(t, next))
+	for name, data := range a {
+		if !slices.Equal(data, b[name]) {
+			t.Fatalf("%s differs in the resumed training", name)
+		}
+	}
+}
+
+// arrays are all weights of a training's .h5.
+func arrays(t *testing.T, dir string) map[string][]float32 {
+	t.Helper()
+	m, err := keras.Read(filepath.Join(dir, runspec.ArtifactsDir, "model.h5"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string][]float32{}
+	for name, a := range m.Weights {
+		all[name] = a.Data
+	}
+	return all
+}

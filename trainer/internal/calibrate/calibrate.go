@@ -1,0 +1,77 @@
+// Package calibrate makes a classifier's probabilities mean what they say. It runs no model.
+package calibrate
+
+import "math"
+
+// The temperature is sought between 1/limit and limit; steps narrows that to a relative 1e-6.
+const (
+	limit = 20.0
+	steps = 36
+)
+
+// Temperature returns the number that logits must be divided by so that the mean negative log likelihood of the truth is
+// least, and that loss: temperature scaling (Guo et al. 2017, arXiv:1706.04599). logits are [n,classes] one after the
+// other, truth is the right class of each of the n. Without any, it is 1.
+func Temperature(logits []float32, truth []int) (temperature, loss float64) {
+	if len(truth) == 0 {
+		return 1, 0
+	}
+	// Golden section search: the loss is convex in the inverse, so it has one valley in the logarithm too.
+	ratio := (math.Sqrt(5) - 1) / 2
+	at := func(x float64) float64 { return Loss(logits, truth, math.Exp(x)) }
+	low, high := -math.Log(limit), math.Log(limit)
+	a, b := high-ratio*(high-low), low+ratio*(high-low)
+	lossA, lossB := at(a), at(b)
+	for range steps {
+		if lossA < lossB {
+			high, b, lossB = b, a, lossA
+			a = high - ratio*(high-low)
+			lossA = at(a)
+		} else {
+			low, a, lossA = a, b, lossB
+			b = low + ratio*(high-low)
+			lossB = at(b)
+		}
+	}
+	temperature = math.Exp((low + high) / 2)
+	return temperature, Loss(logits, truth, temperature)
+}
+
+// Loss is the mean negative log likelihood of truth when logits [n,classes] are divided by temperature.
+func Loss(logits []float32, truth []int, temperature float64) float64 {
+	classes := len(logits) / max(1, len(truth))
+	sum := 0.0
+	for i, class := range truth {
+		row := logits[i*classes : (i+1)*classes]
+		highest := math.Inf(-1)
+		for _, v := range row {
+			highest = max(highest, float64(v))
+		}
+		total := 0.0
+		for _, v := range row {
+			total += math.Exp((float64(v) - highest) / temperature)
+		}
+		sum += math.Log(total) - (float64(row[class])-highest)/temperature
+	}
+	return sum / float64(max(1, len(truth)))
+}
+
+// Probabilities is the softmax of logits [n,classes] divided by temperature.
+func Probabilities(logits []float32, classes int, temperature float64) []float32 {
+	out := make([]float32, len(logits))
+	for at := 0; at < len(logits); at += classes {
+		row := logits[at : at+classes]
+		highest := math.Inf(-1)
+		for _, v := range row {
+			highest = max(highest, float64(v))
+		}
+		total := 0.0
+		for _, v := range row {
+			total += math.Exp((float64(v) - highest) / temperature)
+		}
+		for c, v := range row {
+			out[at+c] = float32(math.Exp((float64(v)-highest)/temperature) / total)
+		}
+	}
+	return out
+}

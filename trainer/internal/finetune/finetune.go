@@ -1,0 +1,274 @@
+// Package finetune trains the part of a network behind a cut together with its head, from activations at the cut that are
+// computed already, so that nothing below the cut is ever computed twice. It knows no images and writes no files.
+package finetune
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/cultivar-ml/cultivar/shared/runspec"
+	"github.com/cultivar-ml/cultivar/trainer/internal/calibrate"
+	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
+	"github.com/cultivar-ml/cultivar/trainer/internal/network"
+)
+
+// Data is what is learned from and measured on.
+type Data struct {
+	Train, Val []fit.Sample // Val: plain views
+	// Weights are those of the classes in the loss.
+	Weights []float64
+	// Read fills dst with a row as float16, little-endian: the activation at the cut, then what is carried beside it. It may
+	// be called from several goroutines.
+	Read func(row int, dst []byte) error
+}
+
+// Settings are the hyperparameters, all resolved.
+type Settings struct {
+	Epochs    int
+	BatchSize int
+	Rate      float64 // of AdamW, after warming up
+	Smoothing float64 // share of a label that is spread over all classes (Szegedy et al. 2015)
+	Mixup     float64 // α of the Beta distribution that images are mixed by; 0: they are not
+	Patience  int     // epochs without a better one before it ends
+	Seed      int64
+}
+
+// State is where a training stands after an epoch: with the same data and settings it goes on from there bit for bit.
+type State struct {
+	Epoch, Step  int
+	Weights      Vector // as the last step left them
+	M, V         Vector // moments
+	Mean         Vector // moving average of Weights: what is measured and kept
+	Best         Vector
+	BestEpoch    int     // 0: nothing was better than the head alone
+	BestLoss     float64 // on the validation images, calibrated
+	BestAccuracy float64
+	Temperature  float64 // of Best, see package calibrate
+	Waited       int     // epochs since the best one
+	RateScale    float64 // 1, less after a setback
+}
+
+// clone is a copy that shares nothing.
+func (s State) clone() State {
+	s.Weights, s.M, s.V = slices.Clone(s.Weights), slices.Clone(s.M), slices.Clone(s.V)
+	s.Mean, s.Best = slices.Clone(s.Mean), slices.Clone(s.Best)
+	return s
+}
+
+// shardSize images are differentiated at once by one session. It is fixed, so that results do not depend on how many
+// cores there are; smaller ones are no slower, as nothing is shared between images but the arrays.
+const shardSize = 16
+
+// Training is a network being fine-tuned. Close frees its sessions.
+type Training struct {
+	data     Data
+	settings Settings
+	layout   *layout
+	weights  network.Weights
+	head     fit.Scaled
+	images   [][]fit.Sample // views of each
+	shards   []*shard
+	// Epoch hears of each finished epoch, with a copy of the state that is the callee's own. It answers whether to finish now.
+	Epoch func(runspec.Epoch, State) (stop bool, err error)
+	// Warn hears sentences for people.
+	Warn func(text string)
+}
+
+// New prepares to fine-tune net, which is a network's Suffix without a head, with weights w, from a head that was trained
+// on its features as they are.
+func New(net network.Network, w network.Weights, head fit.Scaled, d Data, s Settings) (*Training, error) {
+	if len(d.Train) == 0 || len(d.Val) == 0 {
+		return nil, fmt.Errorf("cannot fine-tune on %d images, validated on %d", len(d.Train), len(d.Val))
+	}
+	l, err := newLayout(net, head, s.Mixup > 0)
+	if err != nil {
+		return nil, fmt.Errorf("fine-tune: %w", err)
+	}
+	t := &Training{data: d, settings: s, layout: l, weights: w, head: head, images: byImage(d.Train)}
+	for range min(runtime.GOMAXPROCS(0), max(1, (s.BatchSize+shardSize-1)/shardSize)) {
+		one, err := newShard(l, w, 1)
+		if err != nil {
+			t.Close()
+			return nil, err
+		}
+		t.shards = append(t.shards, one)
+	}
+	return t, nil
+}
+
+// Close frees the sessions.
+func (t *Training) Close() {
+	for _, s := range t.shards {
+		s.session.Close()
+	}
+}
+
+// Dim is the length of a row.
+func (t *Training) Dim() int { return t.layout.dim }
+
+// byImage groups samples, which are in order of image, class and view.
+func byImage(samples []fit.Sample) [][]fit.Sample {
+	var groups [][]fit.Sample
+	for i, s := range samples {
+		if i > 0 && samples[i-1].Key == s.Key && samples[i-1].Class == s.Class {
+			groups[len(groups)-1] = append(groups[len(groups)-1], s)
+		} else {
+			groups = append(groups, []fit.Sample{s})
+		}
+	}
+	return groups
+}
+
+// Start is the state before the first epoch: the base as it is with the head, which is what must be beaten.
+func (t *Training) Start() (State, error) {
+	v, err := t.layout.pack(t.weights, t.head)
+	if err != nil {
+		return State{}, err
+	}
+	s := State{Weights: v, M: make(Vector, len(v)), V: make(Vector, len(v)), Mean: slices.Clone(v), Best: slices.Clone(v), RateScale: 1}
+	m, err := t.measure(v)
+	s.BestLoss, s.BestAccuracy, s.Temperature = m.loss, m.accuracy, m.temperature
+	return s, err
+}
+
+const (
+	maxBackOffs = 3
+	// worse is how many times the loss of the head alone the loss may be before it counts as a setback: of a tuned network,
+	// whose rate is high at first, it may be higher for some epochs. Of a loss near 0 multiples mean nothing.
+	worse, small = 2.0, 0.15
+)
+
+// collapsed tells whether an epoch, the first after a quarter of all, has ruined what the head could do.
+func (t *Training) collapsed(s State, m measure) bool {
+	return s.Epoch == t.settings.Epochs/4 && s.BestEpoch == 0 && m.loss > worse*max(s.BestLoss, small)
+}
+
+// Run trains from s until the epochs are done, no epoch has been better for long, or Epoch says so, and returns the last
+// state. When ctx ends, its cause is returned and what was learned since the last call to Epoch is lost.
+func (t *Training) Run(ctx context.Context, s State) (State, error) {
+	s = s.clone()
+	backOffs := 0
+	for s.Epoch < t.settings.Epochs && s.Waited < t.settings.Patience {
+		start := time.Now()
+		learned, err := t.epoch(ctx, &s)
+		var m measure
+		if err == nil {
+			m, err = t.measure(s.Mean)
+		}
+		if err != nil && !errors.Is(err, errDiverged) {
+			return s, err
+		}
+		if setback := err != nil || t.collapsed(s, m); setback && backOffs < maxBackOffs {
+			backOffs++
+			again, err := t.Start()
+			if err != nil {
+				return s, err
+			}
+			again.RateScale = s.RateScale / 3
+			t.Warn(fmt.Sprintf("Fine-tuning went wrong in epoch %d; beginning it again at a third of the learning rate.", s.Epoch+1))
+			s = again
+			continue
+		}
+		if err != nil {
+			t.Warn("Fine-tuning does not work even at a small learning rate; the best so far is kept.")
+			return s, nil
+		}
+		s.Epoch++
+		s.Waited++
+		if m.loss < s.BestLoss {
+			s.Best = slices.Clone(s.Mean)
+			s.BestEpoch, s.BestLoss, s.BestAccuracy, s.Temperature, s.Waited = s.Epoch, m.loss, m.accuracy, m.temperature, 0
+		}
+		stop, err := t.Epoch(t.report(s, learned, m, time.Since(start)), s.clone())
+		if err != nil || stop {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+func (t *Training) report(s State, learned sums, m measure, took time.Duration) runspec.Epoch {
+	return runspec.Epoch{Phase: runspec.PhaseFinetune, Epoch: s.Epoch,
+		TrainLoss: runspec.Float(learned.loss / max(1, learned.weight)), TrainAccuracy: runspec.Float(float64(learned.correct) / float64(max(1, learned.n))),
+		ValLoss: runspec.Float(m.loss), ValAccuracy: runspec.Float(m.accuracy), LearningRate: runspec.Float(t.rate(s)),
+		Seconds: runspec.Float(took.Seconds()), ImagesPerSecond: runspec.Float(float64(len(t.images)) / max(took.Seconds(), 1e-9))}
+}
+
+// steps is how many an epoch has.
+func (t *Training) steps() int {
+	return (len(t.images) + t.settings.BatchSize - 1) / t.settings.BatchSize
+}
+
+// rate is that of the step after s: a warm-up over a tenth of all steps, then half a cosine down to a hundredth.
+func (t *Training) rate(s State) float64 {
+	const floor = 0.01
+	total := float64(t.settings.Epochs * t.steps())
+	at, warm := float64(s.Step), max(1, total/10)
+	full := t.settings.Rate * s.RateScale
+	if at < warm {
+		return full * (at + 1) / (warm + 1)
+	}
+	return full * (floor + (1-floor)*(1+math.Cos(math.Pi*min(1, (at-warm)/max(1, total-warm))))/2)
+}
+
+// Answers are the probabilities [n,classes] that the best weights of a state give for rows.
+func (t *Training) Answers(s State, rows []int) ([]float32, error) {
+	logits, err := t.answer(s.Best, rows)
+	if err != nil {
+		return nil, err
+	}
+	return calibrate.Probabilities(logits, t.layout.classes, s.Temperature), nil
+}
+
+// Model returns the arrays of the base that were trained and the head, of the best weights of a state.
+func (t *Training) Model(s State) (network.Weights, fit.Head) {
+	w, head := t.layout.unpack(s.Best, s.Temperature)
+	return w, head.Head()
+}
+
+// measure is how good weights are on the validation images.
+type measure struct {
+	loss, accuracy, temperature float64
+}
+
+func (t *Training) measure(v Vector) (measure, error) {
+	rows, truth := make([]int, len(t.data.Val)), make([]int, len(t.data.Val))
+	for i, s := range t.data.Val {
+		rows[i], truth[i] = s.Row, s.Class
+	}
+	logits, err := t.answer(v, rows)
+	if err != nil {
+		return measure{}, err
+	}
+	var m measure
+	m.temperature, m.loss = calibrate.Temperature(logits, truth)
+	if math.IsNaN(m.loss) || math.IsInf(m.loss, 0) {
+		return m, errDiverged
+	}
+	right := 0
+	for i, class := range truth {
+		if best(logits[i*t.layout.classes:(i+1)*t.layout.classes]) == class {
+			right++
+		}
+	}
+	m.accuracy = float64(right) / float64(len(truth))
+	return m, nil
+}
+
+func best(row []float32) int {
+	at := 0
+	for c, v := range row {
+		if v > row[at] {
+			at = c
+		}
+	}
+	return at
+}
+
+// errDiverged says that a loss is not finite.
+var errDiverged = errors.New("the loss is not finite")
