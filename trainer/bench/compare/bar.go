@@ -86,7 +86,10 @@ func (b bar) judge(rows []Row, sets []Set) string {
 	}
 	wish := fmt.Sprintf("`%s` against %s: ", b.system, b.peer)
 	accuracy := verdict(n, len(sets), short)
-	points := fmt.Sprintf("points of accuracy, at least %+.0f", 100*b.gain)
+	points := fmt.Sprintf("points of accuracy, at least %.0f more", 100*b.gain)
+	if b.gain == 0 {
+		points = "points of accuracy, at least as many"
+	}
 	if b.average {
 		points += " on average"
 		if n > 0 {

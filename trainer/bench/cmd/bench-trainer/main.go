@@ -64,7 +64,7 @@ func parse(args []string) (options, error) {
 	f.DurationVar(&o.budget, "budget", 80*time.Minute, "start nothing that is likely to end later than this")
 	f.BoolVar(&o.render, "render", false, "only write the table")
 	f.BoolVar(&o.again, "again", false, "measure cells that have a row once more; the newest row counts")
-	f.IntVar(&o.epochs, "trial-epochs", 0, "try the harness: at most so many epochs a phase of the peers; such rows are kept apart")
+	f.IntVar(&o.epochs, "trial-epochs", 0, "try the harness: at most so many epochs a phase of the peers; never compared with measurements, give -out and -doc of their own")
 	sets := f.String("sets", "trashnet,sign-digits,grocery-produce24", "sets to measure on")
 	seeds := f.String("seeds", "1,2,3", "seeds to measure with")
 	systems := f.String("systems", joined(compare.Systems()), "systems to measure")
