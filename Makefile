@@ -77,6 +77,15 @@ $(GOLANGCI):
 bench-features: build bases venv ## images a second of the feature pass and of Keras predict, in one run
 	@$(ENV); trainer/bench/features.sh
 
+BUDGET     ?= 80m
+BENCH_DATA ?= $(or $(CULTIVAR_TEST_DATA),../shared/data)
+BENCH_ARGS ?=# more flags, such as: -systems quick,probe -seeds 1 -again
+
+.PHONY: bench-trainer
+bench-trainer: build bases venv ## the presets and their peers side by side, for BUDGET; goes on where it was cut
+	@trainer/bench/peers/install.sh
+	@$(ENV); go run -ldflags "$(LDFLAGS)" ./trainer/bench/cmd/bench-trainer -data "$(BENCH_DATA)" -budget $(BUDGET) $(BENCH_ARGS)
+
 ##@ Deploy
 DOCKER             ?= docker
 DOCKER_BUILD_FLAGS ?=

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cultivar-ml/cultivar/trainer/bench/peers"
 	"github.com/cultivar-ml/cultivar/trainer/internal/bases"
 	"github.com/cultivar-ml/cultivar/trainer/internal/data"
-	"github.com/cultivar-ml/cultivar/trainer/internal/export/keras"
 	"github.com/cultivar-ml/cultivar/trainer/internal/features"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 	"github.com/cultivar-ml/cultivar/trainer/internal/tasktest"
@@ -72,19 +72,8 @@ func processorTime() time.Duration {
 }
 
 func kerasPredict(b *testing.B, photos string, net network.Network, weights network.Weights) float64 {
-	whole, err := net.WithHead(2, 0)
-	if err != nil {
-		b.Fatal(err)
-	}
-	w := network.Weights{
-		network.PredictionsName + "/kernel": {Shape: []int{net.FeatureDim, 2}, Data: make([]float32, 2*net.FeatureDim)},
-		network.PredictionsName + "/bias":   {Shape: []int{2}, Data: make([]float32, 2)},
-	}
-	for name, array := range weights {
-		w[name] = array
-	}
 	path := filepath.Join(b.TempDir(), "base.h5")
-	if err := keras.Write(path, network.Model{Network: whole, Weights: w, Labels: []string{"a", "b"}}); err != nil {
+	if err := peers.WriteBase(path, net, weights); err != nil {
 		b.Fatal(err)
 	}
 	out := tasktest.Python(b, filepath.Join("testdata", "keras_features.py"), path, net.Features, photos, fmt.Sprint(net.Size))
