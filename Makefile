@@ -61,7 +61,7 @@ generate: ## regenerate the API's types, client and server
 
 .PHONY: verify
 verify: generate ## fail when generated code is not what is committed
-	@git diff --exit-code -- '*.gen.go' '*.pb.go' shared/api/openapi.yaml
+	@git diff --exit-code -- '*.gen.go' '*.pb.go' '*_generated.go' shared/api/openapi.yaml
 
 .PHONY: race
 race: ## the pure Go modules under the race detector

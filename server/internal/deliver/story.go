@@ -121,6 +121,8 @@ func use(a runspec.Artifact) string {
 		return fmt.Sprintf("It is a Keras model; in Python: model = tf.keras.models.load_model(%q)", safe.Text(a.Name))
 	case formatSavedModel:
 		return "It is a TensorFlow SavedModel; unpack it, and in Python: model = tf.saved_model.load(\"savedmodel\")"
+	case formatTFLite, formatTFLiteFloat16, formatTFLiteInt8:
+		return "It is a TensorFlow Lite model; on a phone or a small board open it with MediaPipe's ImageClassifier."
 	case formatONNX:
 		return fmt.Sprintf("It is an ONNX model; in Python: session = onnxruntime.InferenceSession(%q)", safe.Text(a.Name))
 	case formatCoreML:

@@ -76,7 +76,7 @@ func bodies[T any](records []runspec.Record) []T {
 
 func TestTrain(t *testing.T) {
 	spec := small(t, t.TempDir(), 40)
-	spec.Recipe.Exports = []string{"h5", "savedmodel"}
+	spec.Recipe.Exports = []string{"h5", "savedmodel", "tflite_int8"}
 	result, err := attempt.Run(t.Context(), spec, attempt.Options{Version: "test"})
 	if err != nil {
 		t.Fatal(err)
@@ -172,13 +172,31 @@ func checkArtifacts(t *testing.T, dir string, done runspec.Finish) {
 		if hash := sha256.Sum256(content); hex.EncodeToString(hash[:]) != a.SHA256 || int64(len(content)) != a.Bytes {
 			t.Errorf("%s is not what its record says", a.Name)
 		}
+		if a.Format == "tflite_int8" {
+			checkIntegers(t, dir, a)
+		}
 		if model := a.Format == "h5" || a.Format == "savedmodel"; model && (a.Agreement == nil || *a.Agreement != 1 || a.MsPerImage == nil || *a.Accuracy < 0.5) {
 			t.Errorf("%s: %+v", a.Name, a)
 		}
 	}
 	files, err := os.ReadDir(filepath.Join(dir, runspec.ArtifactsDir))
-	if err != nil || len(files) != len(names) || len(names) != 5 {
+	if err != nil || len(files) != len(names) || len(names) != 6 {
 		t.Errorf("artifacts %v, files %v, %v", names, files, err)
+	}
+}
+
+// checkIntegers looks at how the model of integers was made: from every photo of the training side and from no other.
+func checkIntegers(t *testing.T, dir string, a runspec.Artifact) {
+	t.Helper()
+	split, err := os.ReadFile(filepath.Join(dir, runspec.ArtifactsDir, runspec.SplitFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if taught := strings.Count(string(split), `"train"`); taught == 0 || !strings.Contains(a.Note, fmt.Sprintf("fitted to %d training photos only", taught)) {
+		t.Errorf("%d photos were for training, and the note is %q", taught, a.Note)
+	}
+	if a.Agreement == nil || *a.Agreement < 0.9 || a.Accuracy == nil || a.MsPerImage != nil {
+		t.Errorf("%s: %+v", a.Name, a)
 	}
 }
 
