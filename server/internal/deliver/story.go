@@ -119,6 +119,8 @@ func use(a runspec.Artifact) string {
 	switch a.Format {
 	case formatH5:
 		return fmt.Sprintf("It is a Keras model; in Python: model = tf.keras.models.load_model(%q)", safe.Text(a.Name))
+	case formatKeras:
+		return fmt.Sprintf("It is a Keras 3 model; in Python: model = keras.models.load_model(%q)", safe.Text(a.Name))
 	case formatSavedModel:
 		return "It is a TensorFlow SavedModel; unpack it, and in Python: model = tf.saved_model.load(\"savedmodel\")"
 	case formatTFLite, formatTFLiteFloat16, formatTFLiteInt8:

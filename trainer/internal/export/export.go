@@ -21,6 +21,7 @@ type Format string
 // The formats that can be written.
 const (
 	H5            Format = "h5"             // Keras legacy full model
+	Keras         Format = "keras"          // the archive of Keras 3
 	SavedModel    Format = "savedmodel"     // TensorFlow SavedModel, a folder and the same as .zip
 	TFLite        Format = "tflite"         // TensorFlow Lite in float32
 	TFLiteFloat16 Format = "tflite_float16" // TensorFlow Lite with weights in float16, half as large
@@ -37,7 +38,7 @@ const savedModelDir = "savedmodel"
 
 // Formats lists what Write can write.
 func Formats() []Format {
-	return []Format{H5, SavedModel, TFLite, TFLiteFloat16, TFLiteInt8, ONNX, CoreML}
+	return []Format{H5, Keras, SavedModel, TFLite, TFLiteFloat16, TFLiteInt8, ONNX, CoreML}
 }
 
 // Exact tells whether files of the format compute in float32 with the trained weights, so that their probabilities differ
@@ -88,6 +89,8 @@ func Write(dir string, f Format, m network.Model, o Options) (Artifact, error) {
 	switch f {
 	case H5:
 		return writeH5(dir, m)
+	case Keras:
+		return writeKeras(dir, m)
 	case SavedModel:
 		return writeSavedModel(dir, m, o)
 	case TFLite, TFLiteFloat16, TFLiteInt8:

@@ -26,7 +26,7 @@ func TestParseFormat(t *testing.T) {
 		}
 	}
 	_, err := export.ParseFormat("onxn")
-	if err == nil || !strings.Contains(err.Error(), `"onxn"`) || !strings.Contains(err.Error(), "h5, savedmodel") {
+	if err == nil || !strings.Contains(err.Error(), `"onxn"`) || !strings.Contains(err.Error(), "h5, keras, savedmodel") {
 		t.Errorf("an unknown format gives %v", err)
 	}
 	if _, err := export.Write(t.TempDir(), "onxn", exporttest.Small(t), export.Options{}); err == nil {

@@ -20,6 +20,13 @@ func writeH5(dir string, m network.Model) (Artifact, error) {
 	return a, err
 }
 
+func writeKeras(dir string, m network.Model) (Artifact, error) {
+	a := Artifact{Name: "model.keras", Path: "model.keras", Format: Keras,
+		Note: "Takes RGB images of 0…255; loads in Keras 3, class names are cultivar_labels in its metadata.json."}
+	err := publish(dir, &a, func(temp string) error { return keras.WriteNative(temp, m) })
+	return a, err
+}
+
 func writeONNX(dir string, m network.Model) (Artifact, error) {
 	a := Artifact{Name: "model.onnx", Path: "model.onnx", Format: ONNX,
 		Note: "Takes batches of RGB images of 0…255, height before width before channels; class names are the metadata property labels."}

@@ -33,9 +33,11 @@ type Runner struct {
 }
 
 // readers rebuild a network from a file, by the ending of its name.
-var readers = map[string]func(path string) (network.Model, error){".h5": keras.Read, ".onnx": onnx.Read, ".mlmodel": coreml.Read}
+var readers = map[string]func(path string) (network.Model, error){
+	".h5": keras.Read, ".keras": keras.ReadNative, ".onnx": onnx.Read, ".mlmodel": coreml.Read,
+}
 
-// Open loads the exported model at path: an .h5, .tflite, .onnx or .mlmodel file or the folder of a SavedModel. The caller
+// Open loads the exported model at path: an .h5, .keras, .tflite, .onnx or .mlmodel file or the folder of a SavedModel. The caller
 // closes it.
 func Open(path string) (*Runner, error) {
 	info, err := os.Stat(path)
@@ -52,7 +54,7 @@ func Open(path string) (*Runner, error) {
 	if read, ok := readers[ending]; ok {
 		return openNetwork(path, read)
 	}
-	return nil, fmt.Errorf("%q is neither an .h5, .tflite, .onnx or .mlmodel file nor the folder of a SavedModel", path)
+	return nil, fmt.Errorf("%q is neither an .h5, .keras, .tflite, .onnx or .mlmodel file nor the folder of a SavedModel", path)
 }
 
 func openNetwork(path string, read func(path string) (network.Model, error)) (*Runner, error) {
