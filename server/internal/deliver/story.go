@@ -127,6 +127,10 @@ func use(a runspec.Artifact) string {
 		return "It is a TensorFlow Lite model; on a phone or a small board open it with MediaPipe's ImageClassifier."
 	case formatONNX:
 		return fmt.Sprintf("It is an ONNX model; in Python: session = onnxruntime.InferenceSession(%q)", safe.Text(a.Name))
+	case formatTFJS:
+		return "It is a TensorFlow.js model; unpack it, and in JavaScript: model = await tf.loadLayersModel(\"tfjs/model.json\")"
+	case formatPage:
+		return "Save it, open it in a browser and drop a photo on it; it works without a network."
 	case formatCoreML:
 		return "It is a Core ML model; drag it into an Xcode project."
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -182,6 +183,22 @@ func checkArtifacts(t *testing.T, dir string, done runspec.Finish) {
 	files, err := os.ReadDir(filepath.Join(dir, runspec.ArtifactsDir))
 	if err != nil || len(files) != len(names) || len(names) != 6 {
 		t.Errorf("artifacts %v, files %v, %v", names, files, err)
+	}
+}
+
+// What cannot be made is said before hours of training and not after.
+func TestExportsAreRefusedAtTheStart(t *testing.T) {
+	for format, want := range map[string]string{"html": "trainer/setup/tfjs.sh", "onxn": "onxn"} {
+		spec := small(t, t.TempDir(), 4)
+		spec.Recipe.Exports = []string{"h5", format}
+		_, err := attempt.Run(t.Context(), spec, attempt.Options{})
+		var failure *attempt.Failure
+		if !errors.As(err, &failure) || failure.Code != runspec.ExitBadSpec || !strings.Contains(failure.Text, want) {
+			t.Errorf("%s: %v", format, err)
+		}
+		if progress := bodies[runspec.Progress](tasktest.Records(t, folder(t, spec))); len(progress) > 0 {
+			t.Errorf("%s: it had begun with %+v", format, progress[0])
+		}
 	}
 }
 

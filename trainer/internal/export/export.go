@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/labels"
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/tfjs"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/tflite"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 )
@@ -27,18 +28,23 @@ const (
 	TFLiteFloat16 Format = "tflite_float16" // TensorFlow Lite with weights in float16, half as large
 	TFLiteInt8    Format = "tflite_int8"    // TensorFlow Lite in 8-bit integers alone, about a quarter as large
 	ONNX          Format = "onnx"           // ONNX, operator set 17
+	TFJS          Format = "tfjs"           // TensorFlow.js layers model, a folder and the same as .zip
+	Page          Format = "html"           // a page for browsers with TensorFlow.js and the model inside
 	CoreML        Format = "coreml"         // Core ML neural network classifier, .mlmodel
 )
 
 // LabelsFormat marks the list of class names in records; it is no format of a model.
 const LabelsFormat Format = "labels"
 
-// savedModelDir is the SavedModel's folder, beside its .zip and inside it.
-const savedModelDir = "savedmodel"
+// Folders of formats that are one, beside its .zip and inside it.
+const (
+	savedModelDir = "savedmodel"
+	tfjsDir       = "tfjs"
+)
 
 // Formats lists what Write can write.
 func Formats() []Format {
-	return []Format{H5, Keras, SavedModel, TFLite, TFLiteFloat16, TFLiteInt8, ONNX, CoreML}
+	return []Format{H5, Keras, SavedModel, TFLite, TFLiteFloat16, TFLiteInt8, ONNX, TFJS, Page, CoreML}
 }
 
 // Exact tells whether files of the format compute in float32 with the trained weights, so that their probabilities differ
@@ -57,15 +63,27 @@ func ParseFormat(name string) (Format, error) {
 	return "", fmt.Errorf("there is no export format %q; choose from %s", name, strings.Join(known, ", "))
 }
 
+// Ready tells whether this installation can make the format, so that a training is refused at its beginning and not at its
+// end. The error says what is missing and how to get it.
+func Ready(f Format) error {
+	if f != Page {
+		return nil
+	}
+	_, err := tfjs.Bundle()
+	return err
+}
+
 // Options of an export.
 type Options struct {
 	// Crop says that training cut the middle square out of photos rather than stretching them. It matters to formats
-	// that prepare encoded photos themselves (SavedModel's serve_bytes).
+	// that prepare photos themselves (SavedModel's serve_bytes, Page).
 	Crop bool
 	// Calibrate yields the photos that formats of integers are fitted to, one or more at a time: [n,size,size,3] of 0…255,
 	// prepared as for training, from the training side and of all classes. CalibrationPhotos are enough; fewer do, which
 	// the artifact's note then says. It is asked by those formats only, and keeps none of the slices.
 	Calibrate iter.Seq2[[]float32, error]
+	// Bundle is the path of TensorFlow.js' tf.min.js for Page; "": where it was installed beside the program.
+	Bundle string
 }
 
 // CalibrationPhotos is how many photos a format of integers should be fitted to.
@@ -78,7 +96,7 @@ type Artifact struct {
 	Bytes  int64
 	SHA256 string // lower-case hex
 	Note   string // one sentence for the person who uses the file; may be empty
-	// Path is what Open takes to run it, relative to the folder: the file itself, or the unpacked SavedModel.
+	// Path is what Open takes to run it, relative to the folder: the file itself, or the unpacked folder.
 	// Empty for files that are no models.
 	Path string
 }
@@ -97,6 +115,10 @@ func Write(dir string, f Format, m network.Model, o Options) (Artifact, error) {
 		return writeTFLite(dir, f, m, o)
 	case ONNX:
 		return writeONNX(dir, m)
+	case TFJS:
+		return writeTFJS(dir, m)
+	case Page:
+		return writePage(dir, m, o)
 	case CoreML:
 		return writeCoreML(dir, m)
 	}

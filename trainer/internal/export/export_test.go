@@ -36,11 +36,20 @@ func TestParseFormat(t *testing.T) {
 
 func write(t *testing.T, dir string, f export.Format, m network.Model) export.Artifact {
 	t.Helper()
-	a, err := export.Write(dir, f, m, export.Options{Calibrate: calibration(t, 40, m.Network.Size)})
+	a, err := export.Write(dir, f, m, export.Options{Calibrate: calibration(t, 40, m.Network.Size), Bundle: bundle(t, f)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return a
+}
+
+// bundle is TensorFlow.js, for the format that needs it.
+func bundle(t *testing.T, f export.Format) string {
+	t.Helper()
+	if f != export.Page {
+		return ""
+	}
+	return exporttest.Tool(t, "fetch TensorFlow.js with trainer/setup/tfjs.sh", ".deps/tfjs/tf.min.js")
 }
 
 // calibration yields that many photos, one by one, when it is asked.
@@ -64,7 +73,7 @@ func TestFittedPhotosAreTold(t *testing.T) {
 		}
 	}
 	for _, f := range export.Formats() {
-		if f == export.TFLiteInt8 {
+		if f == export.TFLiteInt8 || f == export.Page { // the page holds what TFJS does
 			continue
 		}
 		unasked := func(func([]float32, error) bool) { t.Errorf("%s asks for photos", f) }

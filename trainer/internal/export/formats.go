@@ -9,6 +9,7 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/keras"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/onnx"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/savedmodel"
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/tfjs"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/tflite"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 )
@@ -50,6 +51,26 @@ func writeSavedModel(dir string, m network.Model, o Options) (Artifact, error) {
 		return Artifact{}, err
 	}
 	err = publish(dir, &a, func(temp string) error { return zipDir(temp, folder, savedModelDir) })
+	return a, err
+}
+
+func writeTFJS(dir string, m network.Model) (Artifact, error) {
+	a := Artifact{Name: tfjsDir + ".zip", Path: tfjsDir, Format: TFJS,
+		Note: "Takes RGB images of 0…255 by tf.loadLayersModel(\"tfjs/model.json\"); class names are in labels.txt and in userDefinedMetadata."}
+	folder := filepath.Join(dir, tfjsDir)
+	if err := publishDir(folder, func(temp string) error { return tfjs.Write(temp, m) }); err != nil {
+		return Artifact{}, err
+	}
+	err := publish(dir, &a, func(temp string) error { return zipDir(temp, folder, tfjsDir) })
+	return a, err
+}
+
+func writePage(dir string, m network.Model, o Options) (Artifact, error) {
+	a := Artifact{Name: "try.html", Path: "try.html", Format: Page,
+		Note: "Open it in a browser and drop a photo on it, or use the camera; it works without a network and sends nothing."}
+	err := publish(dir, &a, func(temp string) error {
+		return tfjs.WritePage(temp, m, tfjs.PageOptions{Bundle: o.Bundle, Crop: o.Crop})
+	})
 	return a, err
 }
 

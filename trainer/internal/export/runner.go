@@ -12,6 +12,7 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/labels"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/onnx"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/savedmodel"
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/tfjs"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/tflite"
 	"github.com/cultivar-ml/cultivar/trainer/internal/graph"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
@@ -34,17 +35,20 @@ type Runner struct {
 
 // readers rebuild a network from a file, by the ending of its name.
 var readers = map[string]func(path string) (network.Model, error){
-	".h5": keras.Read, ".keras": keras.ReadNative, ".onnx": onnx.Read, ".mlmodel": coreml.Read,
+	".h5": keras.Read, ".keras": keras.ReadNative, ".onnx": onnx.Read, ".mlmodel": coreml.Read, ".html": tfjs.ReadPage,
 }
 
-// Open loads the exported model at path: an .h5, .keras, .tflite, .onnx or .mlmodel file or the folder of a SavedModel. The caller
-// closes it.
+// Open loads the exported model at path: an .h5, .keras, .tflite, .onnx, .mlmodel or .html file or the folder of a SavedModel
+// or of a TensorFlow.js model. The caller closes it.
 func Open(path string) (*Runner, error) {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
 		return nil, err
 	case info.IsDir():
+		if _, err := os.Stat(filepath.Join(path, tfjs.File)); err == nil {
+			return openNetwork(path, tfjs.Read)
+		}
 		return openSavedModel(path)
 	}
 	ending := strings.ToLower(filepath.Ext(path))
@@ -54,7 +58,7 @@ func Open(path string) (*Runner, error) {
 	if read, ok := readers[ending]; ok {
 		return openNetwork(path, read)
 	}
-	return nil, fmt.Errorf("%q is neither an .h5, .keras, .tflite, .onnx or .mlmodel file nor the folder of a SavedModel", path)
+	return nil, fmt.Errorf("%q is neither an .h5, .keras, .tflite, .onnx, .mlmodel or .html file nor the folder of a SavedModel or TensorFlow.js model", path)
 }
 
 func openNetwork(path string, read func(path string) (network.Model, error)) (*Runner, error) {
