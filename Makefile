@@ -24,9 +24,10 @@ build: setup ## build bin/cultivar, bin/cultivar-server and bin/cultivar-trainer
 		go build -ldflags "$(LDFLAGS)" -o bin/ ./trainer/cmd/cultivar-trainer
 
 .PHONY: setup
-setup: ## fetch TensorFlow's C library and check for the system's tools
+setup: ## fetch TensorFlow's C library and TensorFlow.js, and check for the system's tools
 	@trainer/setup/system.sh
 	@trainer/setup/tensorflow.sh
+	@trainer/setup/tfjs.sh
 
 .PHONY: bases
 bases: build ## fetch and convert the default base model's weights
@@ -38,8 +39,8 @@ test: build bases venv ## everything but the slow tests
 	@$(ENV); CULTIVAR_REQUIRE_PYTHON=1 $(GOTESTSUM) --format testname --hide-summary skipped -- -short $(MODULES:%=./%/...)
 
 .PHONY: test-full
-test-full: check test ## lint, `make test`, then the slow tests
-	@$(ENV); CULTIVAR_REQUIRE_PYTHON=1 $(GOTESTSUM) --format testname -- -timeout 40m -p 1 $(MODULES:%=./%/...)
+test-full: check test browser ## lint, `make test`, then the slow tests
+	@$(ENV); CULTIVAR_REQUIRE_PYTHON=1 CULTIVAR_REQUIRE_BROWSER=1 $(GOTESTSUM) --format testname -- -timeout 40m -p 1 $(MODULES:%=./%/...)
 
 .PHONY: test-seeds
 test-seeds: ## 10,000 seeds of the Kubernetes runner against an API server that misbehaves
@@ -48,6 +49,10 @@ test-seeds: ## 10,000 seeds of the Kubernetes runner against an API server that 
 .PHONY: venv
 venv:
 	@trainer/setup/venv.sh
+
+.PHONY: browser
+browser:
+	@trainer/setup/browser.sh
 
 .PHONY: check
 check: setup $(GOLANGCI) ## formatting, lint with the import rules, each module alone
@@ -61,7 +66,7 @@ generate: ## regenerate the API's types, client and server
 
 .PHONY: verify
 verify: generate ## fail when generated code is not what is committed
-	@git diff --exit-code -- '*.gen.go' '*.pb.go' shared/api/openapi.yaml
+	@git diff --exit-code -- '*.gen.go' '*.pb.go' '*_generated.go' shared/api/openapi.yaml
 
 .PHONY: race
 race: ## the pure Go modules under the race detector

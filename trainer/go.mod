@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/cultivar-ml/cultivar/shared v0.0.0
+	github.com/google/flatbuffers v25.12.19+incompatible
 	github.com/nlpodyssey/gopickle v0.3.0
 	github.com/spf13/cobra v1.10.2
 	github.com/wamuir/graft v0.10.0

@@ -106,9 +106,9 @@ func Fields() []Field {
 		{Name: "seed", Title: "Seed", Type: Integer, Min: 0, Max: math.MaxInt32, Advanced: true,
 			Help:     "Fixes every random choice, the split included: the same seed on the same photos gives the same model.",
 			defaults: [3]string{"1", "1", "1"}, ref: func(r *Recipe) any { return &r.Seed }},
-		{Name: "exports", Title: "Files to make", Type: List, Values: []string{"h5", "savedmodel", "onnx", "coreml"},
-			Help:     "The formats of the finished model: h5 for Keras, savedmodel for TensorFlow, onnx for ONNX Runtime, coreml for Apple's devices.",
-			defaults: [3]string{"h5", "h5,savedmodel", "h5,savedmodel"}, ref: func(r *Recipe) any { return &r.Exports }},
+		{Name: "exports", Title: "Files to make", Type: List, Values: []string{"h5", "keras", "savedmodel", "tflite", "tflite_float16", "tflite_int8", "onnx", "tfjs", "html", "coreml"},
+			Help:     "The formats of the finished model: h5 for Keras (keras for Keras 3 alone), savedmodel for TensorFlow, tflite for phones (float16 half, int8 a quarter as large), onnx for ONNX Runtime, tfjs for web sites, html for a page to try it in, coreml for Apple's devices.",
+			defaults: [3]string{"h5", "h5,savedmodel,tflite", "h5,savedmodel,tflite"}, ref: func(r *Recipe) any { return &r.Exports }},
 	}
 }
 

@@ -134,8 +134,8 @@ func TestValidateNamesWhatIsAllowed(t *testing.T) {
 	for _, tc := range []struct{ field, value, says string }{
 		{"preset", "fast", "quick, balanced, best"},
 		{"head", "", "logistic, dense"},
-		{"exports", "h5,tflite", "h5, savedmodel"},
-		{"exports", "", "h5, savedmodel"},
+		{"exports", "h5,tflit", "h5, keras, savedmodel, tflite, tflite_float16"},
+		{"exports", "", "h5, keras, savedmodel"},
 		{"epochs", "0", "between 1 and 1000"},
 		{"image_size", "50", "0: chosen for you"},
 	} {

@@ -112,7 +112,7 @@ func (s *Service) Plan(t store.Task, to api.State, artifacts []runspec.Artifact)
 
 // modelOf is the file that people mean by "the model": Keras's, or else the first one that is a model.
 func modelOf(all []runspec.Artifact) (runspec.Artifact, bool) {
-	for _, format := range []string{formatH5, formatSavedModel, formatONNX, formatCoreML} {
+	for _, format := range []string{formatH5, formatKeras, formatSavedModel, formatTFLite, formatTFLiteFloat16, formatTFLiteInt8, formatONNX, formatTFJS, formatPage, formatCoreML} {
 		for _, a := range all {
 			if a.Format == format {
 				return a, true
@@ -124,10 +124,16 @@ func modelOf(all []runspec.Artifact) (runspec.Artifact, bool) {
 
 // Formats of artifacts that are models.
 const (
-	formatH5         = "h5"
-	formatSavedModel = "savedmodel"
-	formatONNX       = "onnx"
-	formatCoreML     = "coreml"
+	formatH5            = "h5"
+	formatKeras         = "keras"
+	formatSavedModel    = "savedmodel"
+	formatTFLite        = "tflite"
+	formatTFLiteFloat16 = "tflite_float16"
+	formatTFLiteInt8    = "tflite_int8"
+	formatONNX          = "onnx"
+	formatTFJS          = "tfjs"
+	formatPage          = "html"
+	formatCoreML        = "coreml"
 )
 
 func link(t store.Task, a runspec.Artifact) store.Delivery {

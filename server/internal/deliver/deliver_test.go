@@ -63,6 +63,7 @@ func TestPlan(t *testing.T) {
 		{"a mail brings a link", full, runspec.Train, toAda, api.StateSucceeded, []runspec.Artifact{h5}, "link model.h5, email ada@example.org after model.h5"},
 		{"both", full, runspec.Train, both, api.StateSucceeded, []runspec.Artifact{h5}, "link model.h5, email ada@example.org after model.h5"},
 		{"without h5", full, runspec.Train, share, api.StateSucceeded, []runspec.Artifact{labels, zip}, "link savedmodel.zip"},
+		{"TensorFlow Lite only", full, runspec.Train, share, api.StateSucceeded, []runspec.Artifact{labels, {Name: "model-int8.tflite", Format: "tflite_int8", SHA256: "cc"}}, "link model-int8.tflite"},
 		{"no model", full, runspec.Train, both, api.StateSucceeded, []runspec.Artifact{labels}, "email ada@example.org"},
 		{"failed", full, runspec.Train, both, api.StateFailed, nil, "email ada@example.org"},
 		{"cancelled", full, runspec.Train, both, api.StateCancelled, nil, "email ada@example.org"},

@@ -119,10 +119,18 @@ func use(a runspec.Artifact) string {
 	switch a.Format {
 	case formatH5:
 		return fmt.Sprintf("It is a Keras model; in Python: model = tf.keras.models.load_model(%q)", safe.Text(a.Name))
+	case formatKeras:
+		return fmt.Sprintf("It is a Keras 3 model; in Python: model = keras.models.load_model(%q)", safe.Text(a.Name))
 	case formatSavedModel:
 		return "It is a TensorFlow SavedModel; unpack it, and in Python: model = tf.saved_model.load(\"savedmodel\")"
+	case formatTFLite, formatTFLiteFloat16, formatTFLiteInt8:
+		return "It is a TensorFlow Lite model; on a phone or a small board open it with MediaPipe's ImageClassifier."
 	case formatONNX:
 		return fmt.Sprintf("It is an ONNX model; in Python: session = onnxruntime.InferenceSession(%q)", safe.Text(a.Name))
+	case formatTFJS:
+		return "It is a TensorFlow.js model; unpack it, and in JavaScript: model = await tf.loadLayersModel(\"tfjs/model.json\")"
+	case formatPage:
+		return "Save it, open it in a browser and drop a photo on it; it works without a network."
 	case formatCoreML:
 		return "It is a Core ML model; drag it into an Xcode project."
 	}

@@ -24,7 +24,7 @@ type modelFlags struct {
 
 func (f *modelFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.spec, "spec", "", "spec.json to work from, instead of the other flags")
-	c.Flags().StringVar(&f.model, "model", "", "model file (.h5), or folder of a SavedModel")
+	c.Flags().StringVar(&f.model, "model", "", "model file (.h5, .keras, .tflite, .onnx, .mlmodel, .html), or folder of a SavedModel or TensorFlow.js model")
 	c.Flags().StringVar(&f.preprocessing, "preprocessing", string(data.Stretch), "how photos become squares, as in training: stretch or crop")
 	c.Flags().BoolVar(&f.json, "json", false, "print JSON")
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -76,7 +77,7 @@ func bodies[T any](records []runspec.Record) []T {
 
 func TestTrain(t *testing.T) {
 	spec := small(t, t.TempDir(), 40)
-	spec.Recipe.Exports = []string{"h5", "savedmodel"}
+	spec.Recipe.Exports = []string{"h5", "savedmodel", "tflite_int8"}
 	result, err := attempt.Run(t.Context(), spec, attempt.Options{Version: "test"})
 	if err != nil {
 		t.Fatal(err)
@@ -172,13 +173,47 @@ func checkArtifacts(t *testing.T, dir string, done runspec.Finish) {
 		if hash := sha256.Sum256(content); hex.EncodeToString(hash[:]) != a.SHA256 || int64(len(content)) != a.Bytes {
 			t.Errorf("%s is not what its record says", a.Name)
 		}
+		if a.Format == "tflite_int8" {
+			checkIntegers(t, dir, a)
+		}
 		if model := a.Format == "h5" || a.Format == "savedmodel"; model && (a.Agreement == nil || *a.Agreement != 1 || a.MsPerImage == nil || *a.Accuracy < 0.5) {
 			t.Errorf("%s: %+v", a.Name, a)
 		}
 	}
 	files, err := os.ReadDir(filepath.Join(dir, runspec.ArtifactsDir))
-	if err != nil || len(files) != len(names) || len(names) != 5 {
+	if err != nil || len(files) != len(names) || len(names) != 6 {
 		t.Errorf("artifacts %v, files %v, %v", names, files, err)
+	}
+}
+
+// What cannot be made is said before hours of training and not after.
+func TestExportsAreRefusedAtTheStart(t *testing.T) {
+	for format, want := range map[string]string{"html": "trainer/setup/tfjs.sh", "onxn": "onxn"} {
+		spec := small(t, t.TempDir(), 4)
+		spec.Recipe.Exports = []string{"h5", format}
+		_, err := attempt.Run(t.Context(), spec, attempt.Options{})
+		var failure *attempt.Failure
+		if !errors.As(err, &failure) || failure.Code != runspec.ExitBadSpec || !strings.Contains(failure.Text, want) {
+			t.Errorf("%s: %v", format, err)
+		}
+		if progress := bodies[runspec.Progress](tasktest.Records(t, folder(t, spec))); len(progress) > 0 {
+			t.Errorf("%s: it had begun with %+v", format, progress[0])
+		}
+	}
+}
+
+// checkIntegers looks at how the model of integers was made: from every photo of the training side and from no other.
+func checkIntegers(t *testing.T, dir string, a runspec.Artifact) {
+	t.Helper()
+	split, err := os.ReadFile(filepath.Join(dir, runspec.ArtifactsDir, runspec.SplitFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if taught := strings.Count(string(split), `"train"`); taught == 0 || !strings.Contains(a.Note, fmt.Sprintf("fitted to %d training photos only", taught)) {
+		t.Errorf("%d photos were for training, and the note is %q", taught, a.Note)
+	}
+	if a.Agreement == nil || *a.Agreement < 0.9 || a.Accuracy == nil || a.MsPerImage != nil {
+		t.Errorf("%s: %+v", a.Name, a)
 	}
 }
 

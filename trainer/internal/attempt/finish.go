@@ -153,7 +153,7 @@ func (a *Attempt) exportOne(name string, t *training, model network.Model, sampl
 		return fail(runspec.ExitBadSpec, "%v", err)
 	}
 	dir := a.path(runspec.ArtifactsDir)
-	written, err := export.Write(dir, format, model, export.Options{Crop: t.key.Fit == data.Crop})
+	written, err := export.Write(dir, format, model, export.Options{Crop: t.key.Fit == data.Crop, Calibrate: a.calibration(t)})
 	if err != nil {
 		return err
 	}
@@ -166,17 +166,17 @@ func (a *Attempt) exportOne(name string, t *training, model network.Model, sampl
 			return fmt.Errorf("tidy up after the check of %s: %w", written.Name, err)
 		}
 	}
-	trained, exported := accuracy(sample.Probabilities, classes), accuracy(check.Probabilities, classes)
-	switch {
-	case trained-exported > lostPoint:
-		a.journal.Log("warning", fmt.Sprintf("%s is right on %.1f %% of %d held-out images where the trained model is on %.1f %%; prefer another format.",
-			written.Name, 100*exported, check.Images, 100*trained))
-	case check.MaxDifference > tolerance:
-		a.journal.Log("warning", fmt.Sprintf("%s answers up to %.1e differently from the trained model; prefer another format.", written.Name, check.MaxDifference))
+	exported := accuracy(check.Probabilities, classes)
+	if text := doubt(written, check, accuracy(sample.Probabilities, classes), exported); text != "" {
+		a.journal.Log("warning", text)
 	}
-	agreement, ms := runspec.Float(check.Top1), runspec.Float(check.MsPerImage)
+	agreement := runspec.Float(check.Top1)
 	file := runspec.Artifact{Name: written.Name, Format: string(written.Format), Bytes: written.Bytes, SHA256: written.SHA256,
-		Agreement: &agreement, MsPerImage: &ms, Note: written.Note}
+		Agreement: &agreement, Note: written.Note}
+	if check.MsPerImage > 0 {
+		ms := runspec.Float(check.MsPerImage)
+		file.MsPerImage = &ms
+	}
 	// Of a part of the photos it would stand beside the evaluation's accuracy and differ from it.
 	if _, _, held := t.held(); len(held) == check.Images {
 		right := runspec.Float(exported)
@@ -184,6 +184,29 @@ func (a *Attempt) exportOne(name string, t *training, model network.Model, sampl
 	}
 	a.artifact(file)
 	return nil
+}
+
+// doubt is what to say of an export that is not as good as the trained model, or nothing. Accuracies are of 0…1.
+func doubt(written export.Artifact, check export.Report, trained, exported float64) string {
+	switch {
+	case trained-exported > lostPoint+1e-9: // a point is a point, however it is rounded
+		return fmt.Sprintf("%s is right on %.1f %% of %d held-out images where the trained model is on %.1f %%; %s.",
+			written.Name, 100*exported, check.Images, 100*trained, instead(written.Format))
+	case written.Format.Exact() && check.MaxDifference > tolerance:
+		return fmt.Sprintf("%s answers up to %.1e differently from the trained model; prefer another format.", written.Name, check.MaxDifference)
+	}
+	return ""
+}
+
+// instead is what to do when a format lost accuracy.
+func instead(f export.Format) string {
+	switch f {
+	case export.TFLiteInt8:
+		return "take the format tflite_float16, which loses less, or add photos for the integers to be fitted to"
+	case export.TFLiteFloat16:
+		return "take the format tflite, which loses nothing"
+	}
+	return "prefer another format"
 }
 
 func accuracy(probabilities []float32, classes []int) float64 {
@@ -218,15 +241,10 @@ func (a *Attempt) sample(t *training, model network.Model) (export.Sample, []int
 	classes := make([]int, len(held))
 	for i, h := range held {
 		item := t.items[t.wants[h.Row].Item]
-		file, err := item.Read(a.spec.Paths.Packs)
+		file, err := a.render(s.Images[i*renderer.Values():(i+1)*renderer.Values()], decoder, &renderer, item)
 		if err != nil {
 			return s, nil, fmt.Errorf("prepare the check of exports: %w", err)
 		}
-		pixels, err := decoder.Decode(file, data.Need(0, renderer.Size))
-		if err != nil {
-			return s, nil, fmt.Errorf("prepare the check of exports: %q: %w", item.Path, err)
-		}
-		renderer.Render(s.Images[i*renderer.Values():(i+1)*renderer.Values()], pixels, data.Plain())
 		s.Encoded = append(s.Encoded, file)
 		classes[i] = item.Class
 	}

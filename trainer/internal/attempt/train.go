@@ -16,6 +16,7 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/calibrate"
 	"github.com/cultivar-ml/cultivar/trainer/internal/checkpoint"
 	"github.com/cultivar-ml/cultivar/trainer/internal/data"
+	"github.com/cultivar-ml/cultivar/trainer/internal/export"
 	"github.com/cultivar-ml/cultivar/trainer/internal/features"
 	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
@@ -77,6 +78,15 @@ func (a *Attempt) load() (*training, error) {
 
 // prepare also decides which image is for what.
 func (a *Attempt) prepare() (*training, error) {
+	for _, name := range a.spec.Recipe.Exports {
+		format, err := export.ParseFormat(name)
+		if err == nil {
+			err = export.Ready(format)
+		}
+		if err != nil {
+			return nil, fail(runspec.ExitBadSpec, "%v", err)
+		}
+	}
 	t, err := a.load()
 	if err != nil {
 		return nil, err

@@ -5,16 +5,14 @@ package export
 
 import (
 	"fmt"
+	"iter"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/cultivar-ml/cultivar/trainer/internal/export/coreml"
-	"github.com/cultivar-ml/cultivar/trainer/internal/export/keras"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/labels"
-	"github.com/cultivar-ml/cultivar/trainer/internal/export/onnx"
-	"github.com/cultivar-ml/cultivar/trainer/internal/export/savedmodel"
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/tfjs"
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/tflite"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 )
 
@@ -23,20 +21,35 @@ type Format string
 
 // The formats that can be written.
 const (
-	H5         Format = "h5"         // Keras legacy full model
-	SavedModel Format = "savedmodel" // TensorFlow SavedModel, a folder and the same as .zip
-	ONNX       Format = "onnx"       // ONNX, operator set 17
-	CoreML     Format = "coreml"     // Core ML neural network classifier, .mlmodel
+	H5            Format = "h5"             // Keras legacy full model
+	Keras         Format = "keras"          // the archive of Keras 3
+	SavedModel    Format = "savedmodel"     // TensorFlow SavedModel, a folder and the same as .zip
+	TFLite        Format = "tflite"         // TensorFlow Lite in float32
+	TFLiteFloat16 Format = "tflite_float16" // TensorFlow Lite with weights in float16, half as large
+	TFLiteInt8    Format = "tflite_int8"    // TensorFlow Lite in 8-bit integers alone, about a quarter as large
+	ONNX          Format = "onnx"           // ONNX, operator set 17
+	TFJS          Format = "tfjs"           // TensorFlow.js layers model, a folder and the same as .zip
+	Page          Format = "html"           // a page for browsers with TensorFlow.js and the model inside
+	CoreML        Format = "coreml"         // Core ML neural network classifier, .mlmodel
 )
 
 // LabelsFormat marks the list of class names in records; it is no format of a model.
 const LabelsFormat Format = "labels"
 
-// savedModelDir is the SavedModel's folder, beside its .zip and inside it.
-const savedModelDir = "savedmodel"
+// Folders of formats that are one, beside its .zip and inside it.
+const (
+	savedModelDir = "savedmodel"
+	tfjsDir       = "tfjs"
+)
 
 // Formats lists what Write can write.
-func Formats() []Format { return []Format{H5, SavedModel, ONNX, CoreML} }
+func Formats() []Format {
+	return []Format{H5, Keras, SavedModel, TFLite, TFLiteFloat16, TFLiteInt8, ONNX, TFJS, Page, CoreML}
+}
+
+// Exact tells whether files of the format compute in float32 with the trained weights, so that their probabilities differ
+// from the trained model's by rounding only. Others are to be judged by how many images they name alike.
+func (f Format) Exact() bool { return f != TFLiteFloat16 && f != TFLiteInt8 }
 
 // ParseFormat returns the format of that name. The error lists the known ones.
 func ParseFormat(name string) (Format, error) {
@@ -50,12 +63,31 @@ func ParseFormat(name string) (Format, error) {
 	return "", fmt.Errorf("there is no export format %q; choose from %s", name, strings.Join(known, ", "))
 }
 
+// Ready tells whether this installation can make the format, so that a training is refused at its beginning and not at its
+// end. The error says what is missing and how to get it.
+func Ready(f Format) error {
+	if f != Page {
+		return nil
+	}
+	_, err := tfjs.Bundle()
+	return err
+}
+
 // Options of an export.
 type Options struct {
 	// Crop says that training cut the middle square out of photos rather than stretching them. It matters to formats
-	// that prepare encoded photos themselves (SavedModel's serve_bytes).
+	// that prepare photos themselves (SavedModel's serve_bytes, Page).
 	Crop bool
+	// Calibrate yields the photos that formats of integers are fitted to, one or more at a time: [n,size,size,3] of 0…255,
+	// prepared as for training, from the training side and of all classes. CalibrationPhotos are enough; fewer do, which
+	// the artifact's note then says. It is asked by those formats only, and keeps none of the slices.
+	Calibrate iter.Seq2[[]float32, error]
+	// Bundle is the path of TensorFlow.js' tf.min.js for Page; "": where it was installed beside the program.
+	Bundle string
 }
+
+// CalibrationPhotos is how many photos a format of integers should be fitted to.
+const CalibrationPhotos = tflite.CalibrationImages
 
 // Artifact is one finished file.
 type Artifact struct {
@@ -64,7 +96,7 @@ type Artifact struct {
 	Bytes  int64
 	SHA256 string // lower-case hex
 	Note   string // one sentence for the person who uses the file; may be empty
-	// Path is what Open takes to run it, relative to the folder: the file itself, or the unpacked SavedModel.
+	// Path is what Open takes to run it, relative to the folder: the file itself, or the unpacked folder.
 	// Empty for files that are no models.
 	Path string
 }
@@ -75,10 +107,18 @@ func Write(dir string, f Format, m network.Model, o Options) (Artifact, error) {
 	switch f {
 	case H5:
 		return writeH5(dir, m)
+	case Keras:
+		return writeKeras(dir, m)
 	case SavedModel:
 		return writeSavedModel(dir, m, o)
+	case TFLite, TFLiteFloat16, TFLiteInt8:
+		return writeTFLite(dir, f, m, o)
 	case ONNX:
 		return writeONNX(dir, m)
+	case TFJS:
+		return writeTFJS(dir, m)
+	case Page:
+		return writePage(dir, m, o)
 	case CoreML:
 		return writeCoreML(dir, m)
 	}
@@ -90,38 +130,5 @@ func Write(dir string, f Format, m network.Model, o Options) (Artifact, error) {
 func WriteLabels(dir string, names []string) (Artifact, error) {
 	a := Artifact{Name: labels.File, Format: LabelsFormat, Note: "Line i, from 0, names output i."}
 	err := publish(dir, &a, func(temp string) error { return os.WriteFile(temp, labels.Text(names), 0o644) })
-	return a, err
-}
-
-func writeH5(dir string, m network.Model) (Artifact, error) {
-	a := Artifact{Name: "model.h5", Path: "model.h5", Format: H5,
-		Note: "Takes RGB images of 0…255; loads in Keras 2 and 3, class names in the attribute cultivar_labels."}
-	err := publish(dir, &a, func(temp string) error { return keras.Write(temp, m) })
-	return a, err
-}
-
-func writeONNX(dir string, m network.Model) (Artifact, error) {
-	a := Artifact{Name: "model.onnx", Path: "model.onnx", Format: ONNX,
-		Note: "Takes batches of RGB images of 0…255, height before width before channels; class names are the metadata property labels."}
-	err := publish(dir, &a, func(temp string) error { return onnx.Write(temp, m) })
-	return a, err
-}
-
-func writeCoreML(dir string, m network.Model) (Artifact, error) {
-	a := Artifact{Name: "model.mlmodel", Path: "model.mlmodel", Format: CoreML,
-		Note: "For iOS 11 and macOS 10.13 on; checked by computing it from the file, as Core ML itself runs on Apple's systems only."}
-	err := publish(dir, &a, func(temp string) error { return coreml.Write(temp, m, coreml.Options{}) })
-	return a, err
-}
-
-func writeSavedModel(dir string, m network.Model, o Options) (Artifact, error) {
-	a := Artifact{Name: savedModelDir + ".zip", Path: savedModelDir, Format: SavedModel,
-		Note: "The signature serve_bytes takes encoded photos and does not apply their EXIF orientation."}
-	folder := filepath.Join(dir, savedModelDir)
-	err := publishDir(folder, func(temp string) error { return savedmodel.Write(temp, m, savedmodel.Options{Crop: o.Crop}) })
-	if err != nil {
-		return Artifact{}, err
-	}
-	err = publish(dir, &a, func(temp string) error { return zipDir(temp, folder, savedModelDir) })
 	return a, err
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/labels"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/onnx"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/savedmodel"
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/tfjs"
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/tflite"
 	"github.com/cultivar-ml/cultivar/trainer/internal/graph"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 	"github.com/cultivar-ml/cultivar/trainer/internal/tf"
@@ -27,24 +29,36 @@ type Runner struct {
 	predict func(images []float32) ([]float32, error)
 	bytes   func(encoded [][]byte) ([]float32, error) // nil when the format takes pixels only
 	close   func() error
+	// simulated says that it computes what the file's own runtimes compute, but not as they do: its speed is not theirs.
+	simulated bool
 }
 
 // readers rebuild a network from a file, by the ending of its name.
-var readers = map[string]func(path string) (network.Model, error){".h5": keras.Read, ".onnx": onnx.Read, ".mlmodel": coreml.Read}
+var readers = map[string]func(path string) (network.Model, error){
+	".h5": keras.Read, ".keras": keras.ReadNative, ".onnx": onnx.Read, ".mlmodel": coreml.Read, ".html": tfjs.ReadPage,
+}
 
-// Open loads the exported model at path: an .h5, .onnx or .mlmodel file or the folder of a SavedModel. The caller closes it.
+// Open loads the exported model at path: an .h5, .keras, .tflite, .onnx, .mlmodel or .html file or the folder of a SavedModel
+// or of a TensorFlow.js model. The caller closes it.
 func Open(path string) (*Runner, error) {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
 		return nil, err
 	case info.IsDir():
+		if _, err := os.Stat(filepath.Join(path, tfjs.File)); err == nil {
+			return openNetwork(path, tfjs.Read)
+		}
 		return openSavedModel(path)
 	}
-	if read, ok := readers[strings.ToLower(filepath.Ext(path))]; ok {
+	ending := strings.ToLower(filepath.Ext(path))
+	if ending == ".tflite" {
+		return openTFLite(path)
+	}
+	if read, ok := readers[ending]; ok {
 		return openNetwork(path, read)
 	}
-	return nil, fmt.Errorf("%q is neither an .h5, .onnx or .mlmodel file nor the folder of a SavedModel", path)
+	return nil, fmt.Errorf("%q is neither an .h5, .keras, .tflite, .onnx, .mlmodel or .html file nor the folder of a SavedModel or TensorFlow.js model", path)
 }
 
 func openNetwork(path string, read func(path string) (network.Model, error)) (*Runner, error) {
@@ -70,6 +84,14 @@ func openNetwork(path string, read func(path string) (network.Model, error)) (*R
 		return tf.Floats(out[0], nil)
 	}
 	return &Runner{Labels: m.Labels, Size: size, predict: predict, close: frozen.Close}, nil
+}
+
+func openTFLite(path string) (*Runner, error) {
+	m, err := tflite.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return &Runner{Labels: m.Labels, Size: m.Size, predict: m.Predict, close: m.Close, simulated: m.Kind == tflite.Int8}, nil
 }
 
 func openSavedModel(dir string) (*Runner, error) {

@@ -121,7 +121,7 @@ func TestUsage(t *testing.T) {
 
 func TestEveryRecipeFieldHasAFlag(t *testing.T) {
 	o := cultivar(t.Context(), t, "train", "--help")
-	o.expect(t, 0, "--learning-rate", "--class-weights", "How big each correction is", "(default: quick 1, balanced 4, best 8)", "Any of h5, savedmodel")
+	o.expect(t, 0, "--learning-rate", "--class-weights", "How big each correction is", "(default: quick 1, balanced 4, best 8)", "Any of h5, keras, savedmodel")
 }
 
 func TestSampleAndCheck(t *testing.T) {

@@ -286,6 +286,28 @@ func Python(t *testing.T, env []string, script string, args ...string) []byte {
 	return out
 }
 
+// Tool finds a program of one of these names that a test needs beside the Python environment, or a file at a path below the
+// repository. Without it the test is skipped, or fails when CULTIVAR_REQUIRE_BROWSER is 1; hint says how to get it.
+func Tool(t *testing.T, hint string, names ...string) string {
+	t.Helper()
+	for _, name := range names {
+		if strings.Contains(name, "/") {
+			name = filepath.Join(root(t), name)
+		}
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
+			return name
+		}
+	}
+	if os.Getenv("CULTIVAR_REQUIRE_BROWSER") == "1" {
+		t.Fatalf("%s is missing: %s", names[0], hint)
+	}
+	t.Skipf("SKIPPED, NOT CHECKED: %s is missing: %s", names[0], hint)
+	return ""
+}
+
 // WriteFloats stores values as little-endian float32, for a script to read.
 func WriteFloats(t *testing.T, values []float32) string {
 	t.Helper()

@@ -1,11 +1,15 @@
-// Package keras writes a trained classifier as a Keras legacy full model (.h5) and reads such a file back.
+// Package keras writes a trained classifier as a Keras legacy full model (.h5) or as an archive of Keras 3 (.keras) and reads
+// such files back.
 //
-// The file is in the Keras-2 dialect: one flat Functional graph whose configuration names no modules, so that Keras 3,
+// The .h5 is in the Keras-2 dialect: one flat Functional graph whose configuration names no modules, so that Keras 3,
 // tf-keras 2 and the TensorFlow.js converter all take it. It holds the original structure with its batch norms, the
 // rescaling of 0…255 images, the weights, and the class names as the attribute "cultivar_labels". Optimiser state is not
 // written: the file is for using a model, and for training it on with a fresh optimiser.
 //
-// Sources of the format: keras/src/legacy/saving/legacy_h5_format.py (Keras 3) and
+// The .keras holds the same in Keras 3's own words: a zip of metadata.json, which has the class names as
+// "cultivar_labels", config.json and model.weights.h5.
+//
+// Sources of the formats: keras/src/saving/saving_lib.py, keras/src/legacy/saving/legacy_h5_format.py (Keras 3) and
 // tf_keras/saving/legacy/hdf5_format.py (Keras 2).
 package keras
 

@@ -35,28 +35,30 @@ type fileLayer struct {
 // fileConfig holds the keys of all kinds that change what a layer computes. Keys that only matter to training
 // (initializers, regularizers, constraints) are passed over.
 type fileConfig struct {
-	BatchShape []*int          `json:"batch_input_shape"`
-	Scale      json.RawMessage `json:"scale"` // a number for Rescaling, a flag for BatchNormalization
-	Offset     float32         `json:"offset"`
-	Padding    json.RawMessage `json:"padding"` // a word for convolutions, four numbers for ZeroPadding2D
-	DataFormat string          `json:"data_format"`
-	Filters    int             `json:"filters"`
-	Kernel     []int           `json:"kernel_size"`
-	Strides    []int           `json:"strides"`
-	Dilation   []int           `json:"dilation_rate"`
-	Groups     *int            `json:"groups"`
-	Multiplier *int            `json:"depth_multiplier"`
-	Activation string          `json:"activation"`
-	UseBias    bool            `json:"use_bias"`
-	Epsilon    float32         `json:"epsilon"`
-	Center     *bool           `json:"center"`
-	MaxValue   *float64        `json:"max_value"`
-	NegSlope   float64         `json:"negative_slope"`
-	Threshold  float64         `json:"threshold"`
-	KeepDims   bool            `json:"keepdims"`
-	Rate       float32         `json:"rate"`
-	Units      int             `json:"units"`
-	Axis       json.RawMessage `json:"axis"` // a number; a list for BatchNormalization, whose axis is the last
+	BatchShape []*int `json:"batch_input_shape"`
+	// NativeShape is the same in Keras 3.
+	NativeShape []*int          `json:"batch_shape"`
+	Scale       json.RawMessage `json:"scale"` // a number for Rescaling, a flag for BatchNormalization
+	Offset      float32         `json:"offset"`
+	Padding     json.RawMessage `json:"padding"` // a word for convolutions, four numbers for ZeroPadding2D
+	DataFormat  string          `json:"data_format"`
+	Filters     int             `json:"filters"`
+	Kernel      []int           `json:"kernel_size"`
+	Strides     []int           `json:"strides"`
+	Dilation    []int           `json:"dilation_rate"`
+	Groups      *int            `json:"groups"`
+	Multiplier  *int            `json:"depth_multiplier"`
+	Activation  string          `json:"activation"`
+	UseBias     bool            `json:"use_bias"`
+	Epsilon     float32         `json:"epsilon"`
+	Center      *bool           `json:"center"`
+	MaxValue    *float64        `json:"max_value"`
+	NegSlope    float64         `json:"negative_slope"`
+	Threshold   float64         `json:"threshold"`
+	KeepDims    bool            `json:"keepdims"`
+	Rate        float32         `json:"rate"`
+	Units       int             `json:"units"`
+	Axis        json.RawMessage `json:"axis"` // a number; a list for BatchNormalization, whose axis is the last
 }
 
 // parseConfig rebuilds the network from a model_config. What it cannot express is refused by the layer's name, never
@@ -66,6 +68,10 @@ func parseConfig(text []byte) (network.Network, error) {
 	if err := json.Unmarshal(text, &m); err != nil {
 		return network.Network{}, fmt.Errorf("model configuration: %w", err)
 	}
+	return m.network()
+}
+
+func (m fileModel) network() (network.Network, error) {
 	if m.Class != "Functional" && m.Class != "Model" {
 		return network.Network{}, fmt.Errorf("the model is of class %q; only flat Functional models are read", m.Class)
 	}
