@@ -38,7 +38,10 @@ type Field struct {
 }
 
 // Fields returns the recipe table in the order people should see it. The slice is the caller's own.
-func Fields() []Field {
+func Fields() []Field { return slices.Concat(learningFields(), tuningFields(), closingFields()) }
+
+// learningFields say what the head learns from, and how.
+func learningFields() []Field {
 	return []Field{
 		{Name: "preset", Title: "Preset", Type: Text, Values: []string{"quick", "balanced", "best"},
 			Help:     "How much work to put in: quick gives an answer in seconds to minutes, best takes longest.",
@@ -82,6 +85,12 @@ func Fields() []Field {
 		{Name: "patience", Title: "Patience", Type: Integer, Unit: "epochs", Min: 1, Max: 1000,
 			Help:     "Training stops when the validation loss has not fallen for this many epochs; the best epoch is kept.",
 			defaults: [3]string{"12", "12", "15"}, ref: func(r *Recipe) any { return &r.Patience }},
+	}
+}
+
+// tuningFields say how the base model's last blocks are adapted.
+func tuningFields() []Field {
+	return []Field{
 		{Name: "finetune_epochs", Title: "Fine-tuning", Type: Integer, Unit: "epochs", Min: 0, Max: 1000,
 			Help:     "How often the training then goes through all photos to adapt the base model's last blocks to them. 0: the base model stays as it is.",
 			defaults: [3]string{"0", "0", "0"}, later: true, before: "0", ref: func(r *Recipe) any { return &r.FinetuneEpochs }},
@@ -97,6 +106,12 @@ func Fields() []Field {
 		{Name: "mixup", Title: "Mixup", Type: Number, Min: 0, Max: 2, Advanced: true,
 			Help:     "How strongly fine-tuning blends pairs of photos, against learning by heart. 0: not at all.",
 			defaults: [3]string{"0", "0", "0"}, later: true, before: "0", ref: func(r *Recipe) any { return &r.Mixup }},
+	}
+}
+
+// closingFields say what is held back, and what comes out.
+func closingFields() []Field {
+	return []Field{
 		{Name: "validation_split", Title: "Validation share", Type: Number, Min: 0.05, Max: 0.5, Advanced: true,
 			Help:     "The share of photos held back to decide when to stop and what to keep.",
 			defaults: [3]string{"0.15", "0.15", "0.15"}, ref: func(r *Recipe) any { return &r.Validation }},
