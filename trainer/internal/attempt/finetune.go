@@ -28,6 +28,9 @@ func (t *training) close() {
 	}
 }
 
+// headEpochs is how long the head has learned with which fine-tuning begins.
+const headEpochs = 5
+
 // finetuneRate suits batches of 32 of all bases: with 1e-3 a set of hand signs collapsed, with 3e-4 none did.
 const (
 	finetuneRate  = 3e-4
@@ -100,7 +103,11 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 	d := finetune.Data{Train: t.samples(manifest.Train), Val: t.samples(manifest.Validation),
 		Weights: head.ClassWeights(c.Recipe.ClassWeights), Read: t.cut.set.ReadHalves}
 	r := c.Recipe
-	tuning, err := finetune.New(net, t.weights, head.Scaled(c.State), d, finetune.Settings{Epochs: r.FinetuneEpochs,
+	from, err := head.Early(ctx, r, headEpochs)
+	if err != nil {
+		return false, fmt.Errorf("fine-tune: %w", err)
+	}
+	tuning, err := finetune.New(net, t.weights, from, head.Scaled(c.State), d, finetune.Settings{Epochs: r.FinetuneEpochs,
 		BatchSize: min(finetuneBatch, len(d.Train)), Rate: r.FinetuneRate, Smoothing: r.Smoothing, Mixup: r.Mixup,
 		Patience: r.Patience, Seed: r.Seed})
 	if err != nil {

@@ -70,7 +70,8 @@ type Training struct {
 	settings Settings
 	layout   *layout
 	weights  network.Weights
-	head     fit.Scaled
+	from     fit.Scaled
+	best     fit.Scaled
 	images   [][]fit.Sample // views of each
 	shards   []*shard
 	// Epoch hears of each finished epoch, with a copy of the state that is the callee's own. It answers whether to finish now.
@@ -79,17 +80,17 @@ type Training struct {
 	Warn func(text string)
 }
 
-// New prepares to fine-tune net, which is a network's Suffix without a head, with weights w, from a head that was trained
-// on its features as they are.
-func New(net network.Network, w network.Weights, head fit.Scaled, d Data, s Settings) (*Training, error) {
+// New prepares to fine-tune net, which is a network's Suffix without a head, with weights w. It begins with the head from,
+// and has to become better than the network as it is with the head best; both take its features in the same scaling.
+func New(net network.Network, w network.Weights, from, best fit.Scaled, d Data, s Settings) (*Training, error) {
 	if len(d.Train) == 0 || len(d.Val) == 0 {
 		return nil, fmt.Errorf("cannot fine-tune on %d images, validated on %d", len(d.Train), len(d.Val))
 	}
-	l, err := newLayout(net, head, s.Mixup > 0)
+	l, err := newLayout(net, best, s.Mixup > 0)
 	if err != nil {
 		return nil, fmt.Errorf("fine-tune: %w", err)
 	}
-	t := &Training{data: d, settings: s, layout: l, weights: w, head: head, images: byImage(d.Train)}
+	t := &Training{data: d, settings: s, layout: l, weights: w, from: from, best: best, images: byImage(d.Train)}
 	for range min(runtime.GOMAXPROCS(0), max(1, (s.BatchSize+shardSize-1)/shardSize)) {
 		one, err := newShard(l, w, 1)
 		if err != nil {
@@ -124,14 +125,18 @@ func byImage(samples []fit.Sample) [][]fit.Sample {
 	return groups
 }
 
-// Start is the state before the first epoch: the base as it is with the head, which is what must be beaten.
+// Start is the state before the first epoch.
 func (t *Training) Start() (State, error) {
-	v, err := t.layout.pack(t.weights, t.head)
+	v, err := t.layout.pack(t.weights, t.from)
 	if err != nil {
 		return State{}, err
 	}
-	s := State{Weights: v, M: make(Vector, len(v)), V: make(Vector, len(v)), Mean: slices.Clone(v), Best: slices.Clone(v), RateScale: 1}
-	m, err := t.measure(v)
+	best, err := t.layout.pack(t.weights, t.best)
+	if err != nil {
+		return State{}, err
+	}
+	s := State{Weights: v, M: make(Vector, len(v)), V: make(Vector, len(v)), Mean: slices.Clone(v), Best: best, RateScale: 1}
+	m, err := t.measure(best)
 	s.BestLoss, s.BestAccuracy, s.Temperature = m.loss, m.accuracy, m.temperature
 	return s, err
 }

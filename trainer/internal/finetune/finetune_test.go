@@ -142,7 +142,7 @@ func settings() finetune.Settings {
 func open(t *testing.T, s *set, o finetune.Settings) *finetune.Training {
 	t.Helper()
 	net := behind()
-	tr, err := finetune.New(net, weights(t, net), flat(), s.data, o)
+	tr, err := finetune.New(net, weights(t, net), flat(), flat(), s.data, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +321,7 @@ func TestSetback(t *testing.T) {
 				head.Kernel[class*(carried+width)+class] = 2
 			}
 			net := behind()
-			tr, err := finetune.New(net, weights(t, net), head, s.data, o)
+			tr, err := finetune.New(net, weights(t, net), head, head, s.data, o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -344,5 +344,32 @@ func TestStopsWhenTold(t *testing.T) {
 	tr.Epoch = func(e runspec.Epoch, _ finetune.State) (bool, error) { return e.Epoch == 2, nil }
 	if last := run(t, tr, start(t, tr)); last.Epoch != 2 {
 		t.Errorf("it stopped after epoch %d", last.Epoch)
+	}
+}
+
+// It begins with one head and is measured against another.
+func TestBeatsTheBestHead(t *testing.T) {
+	s := photos(60, 1)
+	net := behind()
+	w := weights(t, net)
+	for i, row := range s.rows {
+		row[side*side*channels+i%3] += 6
+	}
+	best := flat()
+	for class := range 3 {
+		best.Kernel[class*(carried+width)+class] = 2
+	}
+	o := settings()
+	o.Epochs, o.Rate = 1, 1e-5
+	tr, err := finetune.New(net, w, flat(), best, s.data, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	tr.Warn, tr.Epoch = func(string) {}, func(runspec.Epoch, finetune.State) (bool, error) { return false, nil }
+	from := start(t, tr)
+	last := run(t, tr, from)
+	if from.BestAccuracy < 0.95 || last.BestEpoch != 0 || !slices.Equal(last.Best, from.Best) || slices.Equal(from.Weights, from.Best) {
+		t.Errorf("the best head is right on %v; after one small epoch the best is of epoch %d", from.BestAccuracy, last.BestEpoch)
 	}
 }
