@@ -49,7 +49,11 @@ func TestOddLogits(t *testing.T) {
 	if temperature, loss := calibrate.Temperature(nil, nil); temperature != 1 || loss != 0 {
 		t.Errorf("without images %v, %v", temperature, loss)
 	}
-	// All right: the surer the better, up to the limit, and nothing overflows.
+	// All right, but few: no reason to become much surer.
+	if temperature, _ := calibrate.Temperature([]float32{2, 0, 2, 0, 0, 2}, []int{0, 0, 1}); temperature < 0.5 || temperature > 1 {
+		t.Errorf("three right: temperature %v", temperature)
+	}
+	// Nothing overflows.
 	temperature, loss := calibrate.Temperature([]float32{1e4, -1e4, 3e4, 1e4}, []int{0, 0})
 	if math.IsNaN(loss) || loss > 1e-6 || temperature < 0.04 || temperature > 21 {
 		t.Errorf("all right: %v, %v", temperature, loss)
