@@ -90,8 +90,8 @@ func (a *Attempt) caches(t *training) ([]*features.Cache, error) {
 	return caches, nil
 }
 
-// finetune adapts the blocks behind the cut, if there is one, beginning with the head of c. kept tells whether that made the model better
-// on the validation photos; if it did not, the head alone is to be kept.
+// finetune adapts the blocks behind the cut, if there is one. kept tells whether that made the model better on the
+// validation photos than the head of c; if it did not, the head alone is to be kept.
 func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training, c *checkpoint.Checkpoint, save func() error) (kept bool, err error) {
 	if t.cut.name == "" || a.stopped.Load() {
 		return false, nil

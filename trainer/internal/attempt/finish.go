@@ -213,13 +213,7 @@ func accuracy(probabilities []float32, classes []int) float64 {
 	width, right := len(probabilities)/max(1, len(classes)), 0
 	for i, class := range classes {
 		row := probabilities[i*width : (i+1)*width]
-		best := 0
-		for c, p := range row {
-			if p > row[best] {
-				best = c
-			}
-		}
-		if best == class {
+		if evaluate.Best(row) == class {
 			right++
 		}
 	}

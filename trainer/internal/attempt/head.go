@@ -16,16 +16,17 @@ import (
 func (a *Attempt) keepHead(ctx context.Context, t *training, training *fit.Training, c checkpoint.Checkpoint) error {
 	a.result.BestEpoch, a.result.ValAccuracy = c.State.BestEpoch, runspec.Float(c.State.BestAccuracy)
 	a.result.Recipe = &t.recipe
-	temperature, err := t.temperature(training.Head(c.State))
+	head := training.Head(c.State)
+	temperature, err := t.temperature(head)
 	if err != nil {
 		return err
 	}
 	if len(t.samples(manifest.Test)) == 0 || a.stopped.Load() {
-		t.head = training.Head(c.State).Cooled(temperature)
+		t.head = head.Cooled(temperature)
 		t.answers, err = t.headAnswers(t.heldRows())
 		return err
 	}
-	head, err := training.Refit(ctx, c.Recipe, c.State)
+	head, err = training.Refit(ctx, c.Recipe, c.State)
 	if err != nil {
 		return fmt.Errorf("train the head: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"path/filepath"
 
+	"github.com/cultivar-ml/cultivar/trainer/internal/evaluate"
 	"github.com/cultivar-ml/cultivar/trainer/internal/graph"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 	"github.com/cultivar-ml/cultivar/trainer/internal/tf"
@@ -123,19 +124,9 @@ func relativeError(got, want []float32, dim int) float64 {
 func sameTop(got, want []float32) int {
 	same := 0
 	for at := 0; at < len(want); at += imageNetClasses {
-		if top(got[at:at+imageNetClasses]) == top(want[at:at+imageNetClasses]) {
+		if evaluate.Best(got[at:at+imageNetClasses]) == evaluate.Best(want[at:at+imageNetClasses]) {
 			same++
 		}
 	}
 	return same
-}
-
-func top(values []float32) int {
-	best := 0
-	for i, v := range values {
-		if v > values[best] {
-			best = i
-		}
-	}
-	return best
 }

@@ -47,15 +47,7 @@ func Loss(logits []float32, truth []int, temperature float64) float64 {
 	sum := 0.0
 	for i, class := range truth {
 		row := logits[i*classes : (i+1)*classes]
-		highest := math.Inf(-1)
-		for _, v := range row {
-			highest = max(highest, float64(v))
-		}
-		total := 0.0
-		for _, v := range row {
-			total += math.Exp((float64(v) - highest) / temperature)
-		}
-		sum += math.Log(total) - (float64(row[class])-highest)/temperature
+		sum += logSum(row, temperature) - float64(row[class])/temperature
 	}
 	return sum / float64(max(1, len(truth)))
 }
@@ -65,17 +57,23 @@ func Probabilities(logits []float32, classes int, temperature float64) []float32
 	out := make([]float32, len(logits))
 	for at := 0; at < len(logits); at += classes {
 		row := logits[at : at+classes]
-		highest := math.Inf(-1)
-		for _, v := range row {
-			highest = max(highest, float64(v))
-		}
-		total := 0.0
-		for _, v := range row {
-			total += math.Exp((float64(v) - highest) / temperature)
-		}
+		total := logSum(row, temperature)
 		for c, v := range row {
-			out[at+c] = float32(math.Exp((float64(v)-highest)/temperature) / total)
+			out[at+c] = float32(math.Exp(float64(v)/temperature - total))
 		}
 	}
 	return out
+}
+
+// logSum is log Σ exp(v/temperature), without overflow.
+func logSum(row []float32, temperature float64) float64 {
+	highest := math.Inf(-1)
+	for _, v := range row {
+		highest = max(highest, float64(v))
+	}
+	total := 0.0
+	for _, v := range row {
+		total += math.Exp((float64(v) - highest) / temperature)
+	}
+	return highest/temperature + math.Log(total)
 }

@@ -33,7 +33,7 @@ func Of(split string, labels []string, answers []Answer) runspec.Report {
 	var correct, inTop int
 	var loss float64
 	for _, a := range answers {
-		predicted := best(a.Probabilities)
+		predicted := Best(a.Probabilities)
 		counts[runspec.Cell{Actual: a.Class, Predicted: predicted}]++
 		p := a.Probabilities[a.Class]
 		loss -= math.Log(max(tiny, float64(p)))
@@ -70,7 +70,8 @@ func rank(probabilities []float32, class int) int {
 	return above
 }
 
-func best(probabilities []float32) int {
+// Best is the most probable class: of equal ones the first.
+func Best(probabilities []float32) int {
 	at := 0
 	for c, p := range probabilities {
 		if p > probabilities[at] {
@@ -84,7 +85,7 @@ func best(probabilities []float32) int {
 func calibrationError(answers []Answer) float64 {
 	var confidence, correct [bins]float64
 	for _, a := range answers {
-		predicted := best(a.Probabilities)
+		predicted := Best(a.Probabilities)
 		p := float64(a.Probabilities[predicted])
 		bin := min(bins-1, max(0, int(math.Ceil(p*bins))-1))
 		confidence[bin] += p

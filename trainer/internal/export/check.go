@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cultivar-ml/cultivar/trainer/internal/evaluate"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/labels"
 )
 
@@ -149,21 +150,10 @@ func compare(got, want []float32, classes int) (Agreement, error) {
 			}
 			a.MaxDifference = max(a.MaxDifference, difference)
 		}
-		if first(g) == first(w) {
+		if evaluate.Best(g) == evaluate.Best(w) {
 			same++
 		}
 	}
 	a.Top1 = float64(same) / float64(len(got)/classes)
 	return a, nil
-}
-
-// first is the index of the largest probability.
-func first(row []float32) int {
-	best := 0
-	for i, p := range row {
-		if p > row[best] {
-			best = i
-		}
-	}
-	return best
 }

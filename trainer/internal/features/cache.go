@@ -20,6 +20,7 @@ import (
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/data"
 	"github.com/cultivar-ml/cultivar/trainer/internal/durable"
+	"github.com/cultivar-ml/cultivar/trainer/internal/half"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 )
 
@@ -235,7 +236,7 @@ func (s *Set) Read(i int, dst []float32) error {
 		return err
 	}
 	for j := range dst[:s.dim] {
-		dst[j] = fromHalf(uint16(buffer[2*j]) | uint16(buffer[2*j+1])<<8)
+		dst[j] = half.Value(uint16(buffer[2*j]) | uint16(buffer[2*j+1])<<8)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/data"
 	"github.com/cultivar-ml/cultivar/trainer/internal/durable"
+	"github.com/cultivar-ml/cultivar/trainer/internal/half"
 )
 
 // A segment is, little-endian: magic; dimension and row count, 4 bytes each; for each row an entry of hash (32 bytes),
@@ -101,7 +102,7 @@ func (w *writer) add(row Row, i int, values [][]float32) error {
 	for _, layer := range values {
 		size := len(layer) / batchSize
 		for _, v := range layer[i*size : (i+1)*size] {
-			w.data = binary.LittleEndian.AppendUint16(w.data, toHalf(v))
+			w.data = binary.LittleEndian.AppendUint16(w.data, half.Of(v))
 		}
 	}
 	if len(w.rows) < segmentRows && len(w.data) < segmentBytes {

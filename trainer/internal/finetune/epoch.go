@@ -9,6 +9,7 @@ import (
 
 	"gonum.org/v1/gonum/stat/distuv"
 
+	"github.com/cultivar-ml/cultivar/trainer/internal/evaluate"
 	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
 	"github.com/cultivar-ml/cultivar/trainer/internal/tf"
 )
@@ -67,7 +68,7 @@ func (t *Training) gradient(s *State, batch []fit.Sample, into *sums) (Vector, e
 		for j, one := range batch[i*shardSize : min(len(batch), (i+1)*shardSize)] {
 			into.n++
 			into.weight++
-			if best(logits[i][j*t.layout.classes:(j+1)*t.layout.classes]) == one.Class {
+			if evaluate.Best(logits[i][j*t.layout.classes:(j+1)*t.layout.classes]) == one.Class {
 				into.correct++
 			}
 		}

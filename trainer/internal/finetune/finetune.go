@@ -13,6 +13,7 @@ import (
 
 	"github.com/cultivar-ml/cultivar/shared/runspec"
 	"github.com/cultivar-ml/cultivar/trainer/internal/calibrate"
+	"github.com/cultivar-ml/cultivar/trainer/internal/evaluate"
 	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 )
@@ -108,9 +109,6 @@ func (t *Training) Close() {
 		s.session.Close()
 	}
 }
-
-// Dim is the length of a row.
-func (t *Training) Dim() int { return t.layout.dim }
 
 // byImage groups samples, which are in order of image, class and view.
 func byImage(samples []fit.Sample) [][]fit.Sample {
@@ -232,8 +230,8 @@ func (t *Training) Answers(s State, rows []int) ([]float32, error) {
 
 // Model returns the arrays of the base that were trained and the head, of the best weights of a state.
 func (t *Training) Model(s State) (network.Weights, fit.Head) {
-	w, head := t.layout.unpack(s.Best, s.Temperature)
-	return w, head.Head()
+	w, head := t.layout.unpack(s.Best)
+	return w, head.Head().Cooled(s.Temperature)
 }
 
 // measure is how good weights are on the validation images.
@@ -257,22 +255,12 @@ func (t *Training) measure(v Vector) (measure, error) {
 	}
 	right := 0
 	for i, class := range truth {
-		if best(logits[i*t.layout.classes:(i+1)*t.layout.classes]) == class {
+		if evaluate.Best(logits[i*t.layout.classes:(i+1)*t.layout.classes]) == class {
 			right++
 		}
 	}
 	m.accuracy = float64(right) / float64(len(truth))
 	return m, nil
-}
-
-func best(row []float32) int {
-	at := 0
-	for c, v := range row {
-		if v > row[at] {
-			at = c
-		}
-	}
-	return at
 }
 
 // errDiverged says that a loss is not finite.

@@ -118,8 +118,8 @@ func (l *layout) pack(w network.Weights, head fit.Scaled) (Vector, error) {
 	return v, nil
 }
 
-// unpack returns the arrays of the base in v, and the head with its logits divided by temperature.
-func (l *layout) unpack(v Vector, temperature float64) (network.Weights, fit.Scaled) {
+// unpack returns the arrays of the base in v, and the head.
+func (l *layout) unpack(v Vector) (network.Weights, fit.Scaled) {
 	w := network.Weights{}
 	head := fit.Scaled{Mean: l.mean, Scale: l.scale}
 	for _, a := range l.arrays {
@@ -129,13 +129,10 @@ func (l *layout) unpack(v Vector, temperature float64) (network.Weights, fit.Sca
 			dim := a.shape[0]
 			head.Kernel = make([]float32, len(part))
 			for i, x := range part {
-				head.Kernel[i%l.classes*dim+i/l.classes] = float32(float64(x) / temperature)
+				head.Kernel[i%l.classes*dim+i/l.classes] = x
 			}
 		case biasName:
-			head.Bias = make([]float32, len(part))
-			for i, x := range part {
-				head.Bias[i] = float32(float64(x) / temperature)
-			}
+			head.Bias = slices.Clone([]float32(part))
 		default:
 			w[a.name] = network.Tensor{Shape: a.shape, Data: slices.Clone(part)}
 		}

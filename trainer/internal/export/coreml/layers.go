@@ -3,10 +3,10 @@ package coreml
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/coreml/coremlpb"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/onnx/plain"
+	"github.com/cultivar-ml/cultivar/trainer/internal/half"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 )
 
@@ -177,8 +177,8 @@ func (w *writer) weights(name string, data []float32) (*coremlpb.WeightParams, e
 	}
 	raw := make([]byte, 0, 2*len(data))
 	for i, v := range data {
-		h := toHalf(v)
-		if math.IsInf(float64(fromHalf(h)), 0) {
+		h := half.Of(v)
+		if h&^half.Sign == half.Infinity {
 			return nil, fmt.Errorf("%s has the value %v at %d, which is too large for a half float", name, v, i)
 		}
 		raw = binary.LittleEndian.AppendUint16(raw, h)

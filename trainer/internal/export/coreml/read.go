@@ -10,6 +10,7 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/coreml/coremlpb"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/onnx/plain"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/onnx/wire"
+	"github.com/cultivar-ml/cultivar/trainer/internal/half"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 )
 
@@ -268,7 +269,7 @@ func array(p *coremlpb.WeightParams, dims ...uint64) (network.Tensor, error) {
 		return network.Tensor{}, fmt.Errorf("%d weights do not fit shape %v", values, dims)
 	}
 	for i := 0; i < len(raw); i += 2 {
-		t.Data = append(t.Data, fromHalf(binary.LittleEndian.Uint16(raw[i:])))
+		t.Data = append(t.Data, half.Value(binary.LittleEndian.Uint16(raw[i:])))
 	}
 	return t, nil
 }

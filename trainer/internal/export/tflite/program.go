@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/tflite/schema"
+	"github.com/cultivar-ml/cultivar/trainer/internal/half"
 )
 
 // program is what a file holds: tensors, and operations in the order in which they run. It is made from a network and
@@ -96,7 +97,7 @@ func (t tensor) values() ([]float64, error) {
 		case schema.TensorTypeFloat32:
 			values[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(b)))
 		case schema.TensorTypeFloat16:
-			values[i] = float64(fromHalf(binary.LittleEndian.Uint16(b)))
+			values[i] = float64(half.Value(binary.LittleEndian.Uint16(b)))
 		case schema.TensorTypeInt32:
 			values[i] = float64(int32(binary.LittleEndian.Uint32(b)))
 		case schema.TensorTypeInt8:
