@@ -2,6 +2,7 @@ package attempt_test
 
 import (
 	"context"
+	"math"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -50,14 +51,36 @@ func TestFinetune(t *testing.T) {
 	}
 	evaluations := bodies[runspec.Evaluation](records)
 	if len(evaluations) != 1 || evaluations[0].Accuracy < 0.5 {
-		t.Errorf("evaluations %+v", evaluations)
+		t.Fatalf("evaluations %+v", evaluations)
 	}
+	measured := again(spec, "measured")
+	measured.Kind, measured.Model = runspec.Evaluate, filepath.Join(folder(t, spec), runspec.ArtifactsDir, "model.h5")
+	if _, err := attempt.Run(t.Context(), measured, attempt.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	sameMistakes(t, evaluations[0], bodies[runspec.Evaluation](tasktest.Records(t, folder(t, measured)))[0])
 	second := again(spec, "second")
 	if _, err := attempt.Run(t.Context(), second, attempt.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if done := bodies[runspec.Progress](tasktest.Records(t, folder(t, second))); done[0].Phase != runspec.PhaseFeatures || done[0].Done != done[0].Total {
 		t.Errorf("the second training computes features again: %+v", done[0])
+	}
+}
+
+// sameMistakes checks that a model file, measured on all photos, errs as the training said on its held-out ones, as surely.
+// The training's activations had been rounded to float16.
+func sameMistakes(t *testing.T, training, file runspec.Evaluation) {
+	t.Helper()
+	const rounding = 5e-3
+	if len(training.Worst) == 0 {
+		t.Fatal("the training made no mistake that could be compared")
+	}
+	for _, m := range training.Worst {
+		i := slices.IndexFunc(file.Worst, func(o runspec.Mistake) bool { return o.SHA256 == m.SHA256 })
+		if i < 0 || file.Worst[i].Predicted != m.Predicted || math.Abs(float64(file.Worst[i].Confidence-m.Confidence)) > rounding {
+			t.Errorf("%s is taken for %s with %v; of the file %+v", m.Path, m.Predicted, m.Confidence, file.Worst)
+		}
 	}
 }
 
