@@ -44,6 +44,9 @@ type Recipe struct {
 	Exports        []string `json:"exports"`
 }
 
+// NoCut as Recipe.Cut asks for fine-tuning of the whole base model.
+const NoCut = "none"
+
 // Default returns the recipe of a preset, unchanged.
 func Default(p Preset) Recipe {
 	r := Recipe{Preset: p}

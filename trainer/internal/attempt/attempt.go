@@ -16,6 +16,7 @@ import (
 	"github.com/cultivar-ml/cultivar/shared/runspec"
 	"github.com/cultivar-ml/cultivar/trainer/internal/durable"
 	"github.com/cultivar-ml/cultivar/trainer/internal/journal"
+	"github.com/cultivar-ml/cultivar/trainer/internal/tf"
 )
 
 // Failure is an end that people can do something about, with the exit code that says so to the server.
@@ -243,6 +244,7 @@ func ExitCode(err error) int {
 
 // phase announces a phase and returns its progress reporter, which passes on at most 4 calls a second and the last.
 func (a *Attempt) phase(name string, total int) func(done, total int) {
+	tf.Release() // what the phase before needed
 	a.journal.Add(runspec.TypePhase, runspec.Phase{Phase: name, Total: total})
 	const apart = 250 * time.Millisecond
 	start, at, last := time.Now(), -1, time.Time{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cultivar-ml/cultivar/shared/manifest"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
@@ -18,8 +19,11 @@ import (
 type cut struct {
 	name string
 	key  features.Key
-	set  *features.Set // activations, rows as of the features
+	set  *features.Set // activations, rows as of the features; nil when all of the base is trained
 }
+
+// cached tells whether there are activations to compute.
+func (c cut) cached() bool { return c.name != "" && c.name != runspec.NoCut }
 
 func (t *training) close() {
 	t.set.Close()
@@ -54,11 +58,15 @@ func (a *Attempt) resolveCut(t *training) error {
 			depth = 2
 		}
 		var err error
-		if t.recipe.Cut, err = t.base.DefaultCut(depth); err != nil {
+		if t.recipe.Cut, err = t.plain.DefaultCut(depth); err != nil {
 			return fail(runspec.ExitBadSpec, "%v; switch fine-tuning off", err)
 		}
 	}
-	key, err := features.NewActivationKey(t.sha256, t.base, t.recipe.Cut, data.Fit(t.recipe.Preprocessing))
+	if t.recipe.Cut == runspec.NoCut {
+		t.cut = cut{name: t.recipe.Cut}
+		return nil
+	}
+	key, err := features.NewActivationKey(t.sha256, t.plain, t.recipe.Cut, data.Fit(t.recipe.Preprocessing))
 	if err != nil {
 		return fail(runspec.ExitBadSpec, "%v", err)
 	}
@@ -76,7 +84,7 @@ func (a *Attempt) resolveCut(t *training) error {
 // caches are those of the features and, with fine-tuning, of the activations.
 func (a *Attempt) caches(t *training) ([]*features.Cache, error) {
 	keys := []features.Key{t.key}
-	if t.cut.name != "" {
+	if t.cut.cached() {
 		keys = append(keys, t.cut.key)
 	}
 	var caches []*features.Cache
@@ -96,24 +104,18 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 	if t.cut.name == "" || a.stopped.Load() {
 		return false, nil
 	}
-	net, err := t.base.Suffix(t.cut.name)
+	if !t.cut.cached() {
+		if t.studio, err = a.openStudio(t); err != nil {
+			return false, fmt.Errorf("fine-tune: %w", err)
+		}
+		defer t.studio.close()
+	}
+	tuning, err := t.openTuning(ctx, head, c)
 	if err != nil {
 		return false, fmt.Errorf("fine-tune: %w", err)
-	}
-	d := finetune.Data{Train: t.samples(manifest.Train), Val: t.samples(manifest.Validation),
-		Weights: head.ClassWeights(c.Recipe.ClassWeights), Read: t.cut.set.ReadHalves}
-	r := c.Recipe
-	from, err := head.Early(ctx, r, headEpochs)
-	if err != nil {
-		return false, fmt.Errorf("fine-tune: %w", err)
-	}
-	tuning, err := finetune.New(net, t.weights, from, head.Scaled(c.State), d, finetune.Settings{Epochs: r.FinetuneEpochs,
-		BatchSize: min(finetuneBatch, len(d.Train)), Rate: r.FinetuneRate, Smoothing: r.Smoothing, Mixup: r.Mixup,
-		Patience: r.Patience, Seed: r.Seed})
-	if err != nil {
-		return false, err
 	}
 	defer tuning.Close()
+	r := c.Recipe
 	progress := a.phase(runspec.PhaseFinetune, r.FinetuneEpochs)
 	if c.Tuning == nil {
 		start, err := tuning.Start()
@@ -141,15 +143,47 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 	if err != nil {
 		return false, fmt.Errorf("fine-tune: %w", err)
 	}
-	if last.BestEpoch == 0 {
-		a.journal.Log("info", "Fine-tuning did not make it better on the validation photos: the head alone is kept.")
-		return false, nil
+	if last.BestEpoch > 0 {
+		kept, err = a.keepTuned(ctx, t, tuning, last, c)
 	}
-	a.result.BestEpoch, a.result.ValAccuracy = c.State.Epoch+last.BestEpoch, runspec.Float(last.BestAccuracy)
-	a.result.Recipe = &t.recipe
-	t.tuned, t.head = tuning.Model(last)
-	t.answers, err = tuning.Answers(last, t.heldRows())
-	return true, err
+	if err == nil && !kept {
+		a.journal.Log("info", "Fine-tuning did not make it better on the validation photos: the head alone is kept.")
+	}
+	return kept, err
+}
+
+// openTuning prepares fine-tuning with the features of the last layer, whatever the head alone has learned from: with those
+// of several depths it learned by heart.
+func (t *training) openTuning(ctx context.Context, head *fit.Training, c *checkpoint.Checkpoint) (*finetune.Training, error) {
+	r, net := c.Recipe, t.plain
+	d := finetune.Data{Train: t.samples(manifest.Train), Val: t.samples(manifest.Validation), Weights: head.ClassWeights(c.Recipe.ClassWeights)}
+	if t.cut.cached() {
+		var err error
+		if net, err = net.Suffix(t.cut.name); err != nil {
+			return nil, err
+		}
+		d.Read = func(s fit.Sample, dst []byte) error { return t.cut.set.ReadHalves(s.Row, dst) }
+	} else {
+		d.Train, d.Read, d.Fresh = plainViews(d.Train), t.studio.read, true
+	}
+	early := r
+	early.Epochs, early.Patience = headEpochs, headEpochs
+	brief, end, err := t.headOn(ctx, t.lastFeatures(), early)
+	if err != nil {
+		return nil, err
+	}
+	end.Best = end.Params
+	from := brief.Scaled(end)
+	_, loss, err := t.calibrate(head.Head(c.State))
+	if err != nil {
+		return nil, err
+	}
+	return finetune.New(net, t.weights, from, d, finetune.Settings{HeadLoss: loss, Epochs: r.FinetuneEpochs, BatchSize: min(finetuneBatch, len(d.Train)),
+		Rate: r.FinetuneRate, Smoothing: r.Smoothing, Mixup: r.Mixup, Patience: r.Patience, Seed: r.Seed})
+}
+
+func plainViews(samples []fit.Sample) []fit.Sample {
+	return slices.DeleteFunc(slices.Clone(samples), func(s fit.Sample) bool { return s.View != 0 })
 }
 
 // untilStopped calls work with a context that ends, by errStopped, when the user wants to finish now.

@@ -13,18 +13,27 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/tasktest"
 )
 
+// cuts are where fine-tuning begins in the tests: near the end, and nowhere.
+var cuts = map[string]string{"the last blocks": "block6d_add", "all of it": runspec.NoCut}
+
 // tuned is a training whose head learns too little, so that there is something left for fine-tuning.
-func tuned(t *testing.T) runspec.Spec {
+func tuned(t *testing.T, cut string) runspec.Spec {
 	t.Helper()
 	spec := small(t, t.TempDir(), 16)
 	r := &spec.Recipe
-	r.Epochs, r.Views, r.FinetuneEpochs, r.Exports = 1, 2, 3, []string{"h5"}
-	r.Cut = "block6d_add"
+	r.Epochs, r.Views, r.FinetuneEpochs, r.Exports, r.ImageSize = 1, 2, 3, []string{"h5"}, 96
+	r.Cut = cut
 	return spec
 }
 
 func TestFinetune(t *testing.T) {
-	spec := tuned(t)
+	for name, cut := range cuts {
+		t.Run(name, func(t *testing.T) { testFinetune(t, tuned(t, cut)) })
+	}
+}
+
+func testFinetune(t *testing.T, spec runspec.Spec) {
+	t.Helper()
 	result, err := attempt.Run(t.Context(), spec, attempt.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +94,13 @@ func sameMistakes(t *testing.T, training, file runspec.Evaluation) {
 }
 
 func TestFinetuneResumes(t *testing.T) {
-	spec := tuned(t)
+	for name, cut := range cuts {
+		t.Run(name, func(t *testing.T) { testFinetuneResumes(t, tuned(t, cut)) })
+	}
+}
+
+func testFinetuneResumes(t *testing.T, spec runspec.Spec) {
+	t.Helper()
 	whole := again(spec, "whole")
 	if _, err := attempt.Run(t.Context(), whole, attempt.Options{}); err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ func (a *Attempt) keepHead(ctx context.Context, t *training, training *fit.Train
 	a.result.BestEpoch, a.result.ValAccuracy = c.State.BestEpoch, runspec.Float(c.State.BestAccuracy)
 	a.result.Recipe = &t.recipe
 	head := training.Head(c.State)
-	temperature, err := t.temperature(head)
+	temperature, _, err := t.calibrate(head)
 	if err != nil {
 		return err
 	}
@@ -37,19 +37,19 @@ func (a *Attempt) keepHead(ctx context.Context, t *training, training *fit.Train
 	return err
 }
 
-// temperature calibrates a head on the validation photos.
-func (t *training) temperature(head fit.Head) (float64, error) {
+// calibrate finds a head's temperature on the validation photos, and its loss there at it.
+func (t *training) calibrate(head fit.Head) (temperature, loss float64, err error) {
 	row := make([]float32, t.set.Dim())
 	var logits []float32
 	var truth []int
 	for _, s := range t.samples(manifest.Validation) {
 		if err := t.set.Read(s.Row, row); err != nil {
-			return 1, err
+			return 1, 0, err
 		}
 		logits, truth = append(logits, head.Logits(row)...), append(truth, s.Class)
 	}
-	temperature, _ := calibrate.Temperature(logits, truth)
-	return temperature, nil
+	temperature, loss = calibrate.Temperature(logits, truth)
+	return temperature, loss, nil
 }
 
 // headAnswers are the head's probabilities for rows of the features.

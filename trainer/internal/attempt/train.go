@@ -27,14 +27,16 @@ var errStopped = errors.New("told to finish now")
 // training is what the phases of a train task hand on.
 type training struct {
 	dataset
-	recipe  runspec.Recipe // resolved as far as the phases have come
-	base    network.Network
+	recipe  runspec.Recipe  // resolved as far as the phases have come
+	base    network.Network // what is kept: plain, or with features of several depths
+	plain   network.Network // the base as it is
 	weights network.Weights
 	sha256  string // of the base's weights
 	key     features.Key
 	wants   []features.Want
 	set     *features.Set
-	cut     cut // where fine-tuning begins, if it is asked for
+	cut     cut     // where fine-tuning begins, if it is asked for
+	studio  *studio // where all of the base is fine-tuned
 	head    fit.Head
 	tuned   network.Weights // arrays of the base that fine-tuning changed and that are kept; nil: none
 	answers []float32       // probabilities [n,classes] that what is kept gives for the held-out photos
@@ -126,6 +128,7 @@ func (a *Attempt) loadBase(t *training) error {
 		return err
 	}
 	net.Size = t.recipe.ImageSize
+	t.plain = net
 	if t.recipe.Features == deepFeatures {
 		if net, err = net.Deep(); err != nil {
 			return fail(runspec.ExitBadSpec, "%v; choose the features of the last layer", err)
@@ -209,7 +212,7 @@ func (a *Attempt) computeFeatures(ctx context.Context, t *training) error {
 		return err
 	}
 	t.set = sets[0]
-	if t.cut.name != "" {
+	if t.cut.cached() {
 		t.cut.set = sets[1]
 	}
 	return nil

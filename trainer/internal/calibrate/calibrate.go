@@ -41,6 +41,34 @@ func Temperature(logits []float32, truth []int) (temperature, loss float64) {
 	return temperature, Loss(logits, truth, temperature)
 }
 
+// Blend returns how much of the second of two models' logits [n,classes], and how much less of the first, is best for the
+// truth, in tenths, and the temperature and loss of that mixture: stacking (Wolpert 1992) with one weight. Without a second, it is 0.
+func Blend(first, second []float32, truth []int) (share, temperature, loss float64) {
+	loss = math.Inf(1)
+	for tenths := range 10 {
+		s := float64(tenths) / 10
+		if s > 0 && len(second) == 0 {
+			break
+		}
+		if t, l := Temperature(Mixed(first, second, s), truth); l < loss {
+			share, temperature, loss = s, t, l
+		}
+	}
+	return share, temperature, loss
+}
+
+// Mixed is share of second, which may be missing when that is 0, and the rest of first, number by number.
+func Mixed(first, second []float32, share float64) []float32 {
+	if share == 0 {
+		return first
+	}
+	out := make([]float32, len(first))
+	for i, v := range first {
+		out[i] = float32((1-share)*float64(v) + share*float64(second[i]))
+	}
+	return out
+}
+
 // Loss is the mean negative log likelihood of truth when logits [n,classes] are divided by temperature.
 func Loss(logits []float32, truth []int, temperature float64) float64 {
 	classes := len(logits) / max(1, len(truth))

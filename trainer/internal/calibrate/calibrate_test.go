@@ -63,3 +63,35 @@ func TestOddLogits(t *testing.T) {
 		t.Errorf("probabilities %v", p)
 	}
 }
+
+// Two models that err on different images are better together, one that knows nothing is left out.
+func TestBlend(t *testing.T) {
+	const n, classes = 300, 3
+	r := rand.New(rand.NewPCG(9, 9))
+	truth := make([]int, n)
+	draw := func(knows float64) []float32 {
+		logits := make([]float32, n*classes)
+		for i := range logits {
+			logits[i] = float32(r.NormFloat64())
+			if i%classes == truth[i/classes] {
+				logits[i] += float32(knows)
+			}
+		}
+		return logits
+	}
+	for i := range truth {
+		truth[i] = r.IntN(classes)
+	}
+	good, other, noise := draw(2), draw(2), draw(0)
+	_, alone := calibrate.Temperature(good, truth)
+	share, temperature, loss := calibrate.Blend(good, other, truth)
+	if share < 0.3 || share > 0.7 || loss > 0.9*alone {
+		t.Errorf("of two equally good ones it takes %v of the second, for a loss of %v instead of %v", share, loss, alone)
+	}
+	if again := calibrate.Loss(calibrate.Mixed(good, other, share), truth, temperature); math.Abs(again-loss) > 1e-9 {
+		t.Errorf("the loss is said to be %v, but is %v", loss, again)
+	}
+	if share, _, loss := calibrate.Blend(good, noise, truth); share > 0.1 || loss > alone {
+		t.Errorf("of one that knows nothing it takes %v", share)
+	}
+}

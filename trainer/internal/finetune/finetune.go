@@ -23,9 +23,12 @@ type Data struct {
 	Train, Val []fit.Sample // Val: plain views
 	// Weights are those of the classes in the loss.
 	Weights []float64
-	// Read fills dst with a row as float16, little-endian: the activation at the cut, then what is carried beside it. It may
-	// be called from several goroutines.
-	Read func(row int, dst []byte) error
+	// Read fills dst with what the network takes for a sample as float16, little-endian: the activation at the cut, or the
+	// pixels. It may be called from several goroutines.
+	Read func(s fit.Sample, dst []byte) error
+	// Fresh asks for a view of each training image that is new in each epoch, numbered from 1, instead of taking turns
+	// with those in Train, which then has one of each.
+	Fresh bool
 }
 
 // Settings are the hyperparameters, all resolved.
@@ -36,20 +39,20 @@ type Settings struct {
 	Smoothing float64 // share of a label that is spread over all classes (Szegedy et al. 2015)
 	Mixup     float64 // α of the Beta distribution that images are mixed by; 0: they are not
 	Patience  int     // epochs without a better one before it ends
+	HeadLoss  float64 // of what the head alone can do on the validation images: what is much worse has gone wrong
 	Seed      int64
 }
 
 // State is where a training stands after an epoch: with the same data and settings it goes on from there bit for bit.
 type State struct {
 	Epoch, Step  int
-	Weights      Vector // as the last step left them
-	M, V         Vector // moments
-	Mean         Vector // moving average of Weights: what is measured and kept
-	Best         Vector
-	BestEpoch    int     // 0: nothing was better than the head alone
+	Weights      Vector  // as the last step left them
+	M, V         Vector  // moments
+	Mean         Vector  // moving average of Weights: what is measured and kept
+	Best         Vector  // nil before the best epoch
+	BestEpoch    int     // 0: none was finished
 	BestLoss     float64 // on the validation images, calibrated
 	BestAccuracy float64
-	Temperature  float64 // of Best, see package calibrate
 	Waited       int     // epochs since the best one
 	RateScale    float64 // 1, less after a setback
 }
@@ -61,9 +64,14 @@ func (s State) clone() State {
 	return s
 }
 
-// shardSize images are differentiated at once by one session. It is fixed, so that results do not depend on how many
-// cores there are; smaller ones are no slower, as nothing is shared between images but the arrays.
-const shardSize = 16
+// shardSize images are differentiated at once by one session. It does not depend on the cores, so that results do not;
+// smaller ones are no slower, as nothing is shared between images but the arrays. A whole network keeps 60 MB for each.
+func (d Data) shardSize() int {
+	if d.Fresh {
+		return 4
+	}
+	return 16
+}
 
 // Training is a network being fine-tuned. Close frees its sessions.
 type Training struct {
@@ -72,7 +80,7 @@ type Training struct {
 	layout   *layout
 	weights  network.Weights
 	from     fit.Scaled
-	best     fit.Scaled
+	size     int            // of a shard
 	images   [][]fit.Sample // views of each
 	shards   []*shard
 	// Epoch hears of each finished epoch, with a copy of the state that is the callee's own. It answers whether to finish now.
@@ -81,18 +89,18 @@ type Training struct {
 	Warn func(text string)
 }
 
-// New prepares to fine-tune net, which is a network's Suffix without a head, with weights w. It begins with the head from,
-// and has to become better than the network as it is with the head best; both take its features in the same scaling.
-func New(net network.Network, w network.Weights, from, best fit.Scaled, d Data, s Settings) (*Training, error) {
+// New prepares to fine-tune net, which is a network or its Suffix, without a head, with weights w. It begins with the head
+// from, which was trained on net's features.
+func New(net network.Network, w network.Weights, from fit.Scaled, d Data, s Settings) (*Training, error) {
 	if len(d.Train) == 0 || len(d.Val) == 0 {
 		return nil, fmt.Errorf("cannot fine-tune on %d images, validated on %d", len(d.Train), len(d.Val))
 	}
-	l, err := newLayout(net, best, s.Mixup > 0)
+	l, err := newLayout(net, from, s.Mixup > 0)
 	if err != nil {
 		return nil, fmt.Errorf("fine-tune: %w", err)
 	}
-	t := &Training{data: d, settings: s, layout: l, weights: w, from: from, best: best, images: byImage(d.Train)}
-	for range min(runtime.GOMAXPROCS(0), max(1, (s.BatchSize+shardSize-1)/shardSize)) {
+	t := &Training{data: d, settings: s, layout: l, weights: w, from: from, size: d.shardSize(), images: byImage(d.Train)}
+	for range min(runtime.GOMAXPROCS(0), max(1, (s.BatchSize+t.size-1)/t.size)) {
 		one, err := newShard(l, w, 1)
 		if err != nil {
 			t.Close()
@@ -129,14 +137,7 @@ func (t *Training) Start() (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	best, err := t.layout.pack(t.weights, t.best)
-	if err != nil {
-		return State{}, err
-	}
-	s := State{Weights: v, M: make(Vector, len(v)), V: make(Vector, len(v)), Mean: slices.Clone(v), Best: best, RateScale: 1}
-	m, err := t.measure(best)
-	s.BestLoss, s.BestAccuracy, s.Temperature = m.loss, m.accuracy, m.temperature
-	return s, err
+	return State{Weights: v, M: make(Vector, len(v)), V: make(Vector, len(v)), Mean: slices.Clone(v), RateScale: 1}, nil
 }
 
 const (
@@ -148,7 +149,7 @@ const (
 
 // collapsed tells whether an epoch, the first after a quarter of all, has ruined what the head could do.
 func (t *Training) collapsed(s State, m measure) bool {
-	return s.Epoch == t.settings.Epochs/4 && s.BestEpoch == 0 && m.loss > worse*max(s.BestLoss, small)
+	return s.Epoch == t.settings.Epochs/4 && m.loss > worse*max(t.settings.HeadLoss, small)
 }
 
 // Run trains from s until the epochs are done, no epoch has been better for long, or Epoch says so, and returns the last
@@ -158,7 +159,7 @@ func (t *Training) Run(ctx context.Context, s State) (State, error) {
 	backOffs := 0
 	for s.Epoch < t.settings.Epochs && s.Waited < t.settings.Patience {
 		start := time.Now()
-		learned, err := t.epoch(ctx, &s)
+		learned, err := t.epoch(ctx, &s, t.images, t.schedule())
 		var m measure
 		if err == nil {
 			m, err = t.measure(s.Mean)
@@ -183,9 +184,9 @@ func (t *Training) Run(ctx context.Context, s State) (State, error) {
 		}
 		s.Epoch++
 		s.Waited++
-		if m.loss < s.BestLoss {
+		if s.BestEpoch == 0 || m.loss < s.BestLoss {
 			s.Best = slices.Clone(s.Mean)
-			s.BestEpoch, s.BestLoss, s.BestAccuracy, s.Temperature, s.Waited = s.Epoch, m.loss, m.accuracy, m.temperature, 0
+			s.BestEpoch, s.BestLoss, s.BestAccuracy, s.Waited = s.Epoch, m.loss, m.accuracy, 0
 		}
 		stop, err := t.Epoch(t.report(s, learned, m, time.Since(start)), s.clone())
 		if err != nil || stop {
@@ -198,58 +199,40 @@ func (t *Training) Run(ctx context.Context, s State) (State, error) {
 func (t *Training) report(s State, learned sums, m measure, took time.Duration) runspec.Epoch {
 	return runspec.Epoch{Phase: runspec.PhaseFinetune, Epoch: s.Epoch,
 		TrainLoss: runspec.Float(learned.loss / max(1, learned.weight)), TrainAccuracy: runspec.Float(float64(learned.correct) / float64(max(1, learned.n))),
-		ValLoss: runspec.Float(m.loss), ValAccuracy: runspec.Float(m.accuracy), LearningRate: runspec.Float(t.rate(s)),
+		ValLoss: runspec.Float(m.loss), ValAccuracy: runspec.Float(m.accuracy), LearningRate: runspec.Float(t.schedule().rate(s.Step) * s.RateScale),
 		Seconds: runspec.Float(took.Seconds()), ImagesPerSecond: runspec.Float(float64(len(t.images)) / max(took.Seconds(), 1e-9))}
 }
 
-// steps is how many an epoch has.
-func (t *Training) steps() int {
-	return (len(t.images) + t.settings.BatchSize - 1) / t.settings.BatchSize
-}
+// HeadLoss is that of the settings.
+func (t *Training) HeadLoss() float64 { return t.settings.HeadLoss }
 
-// rate is that of the step after s: a warm-up over a tenth of all steps, then half a cosine down to a hundredth.
-func (t *Training) rate(s State) float64 {
-	const floor = 0.01
-	total := float64(t.settings.Epochs * t.steps())
-	at, warm := float64(s.Step), max(1, total/10)
-	full := t.settings.Rate * s.RateScale
-	if at < warm {
-		return full * (at + 1) / (warm + 1)
-	}
-	return full * (floor + (1-floor)*(1+math.Cos(math.Pi*min(1, (at-warm)/max(1, total-warm))))/2)
-}
-
-// Answers are the probabilities [n,classes] that the best weights of a state give for rows.
-func (t *Training) Answers(s State, rows []int) ([]float32, error) {
-	logits, err := t.answer(s.Best, rows)
-	if err != nil {
-		return nil, err
-	}
-	return calibrate.Probabilities(logits, t.layout.classes, s.Temperature), nil
+// Logits are the answers [n,classes] that the best weights of a state give for samples.
+func (t *Training) Logits(s State, samples []fit.Sample) ([]float32, error) {
+	return t.answer(s.Best, samples)
 }
 
 // Model returns the arrays of the base that were trained and the head, of the best weights of a state.
 func (t *Training) Model(s State) (network.Weights, fit.Head) {
 	w, head := t.layout.unpack(s.Best)
-	return w, head.Head().Cooled(s.Temperature)
+	return w, head.Head()
 }
 
 // measure is how good weights are on the validation images.
 type measure struct {
-	loss, accuracy, temperature float64
+	loss, accuracy float64
 }
 
 func (t *Training) measure(v Vector) (measure, error) {
-	rows, truth := make([]int, len(t.data.Val)), make([]int, len(t.data.Val))
+	truth := make([]int, len(t.data.Val))
 	for i, s := range t.data.Val {
-		rows[i], truth[i] = s.Row, s.Class
+		truth[i] = s.Class
 	}
-	logits, err := t.answer(v, rows)
+	logits, err := t.answer(v, t.data.Val)
 	if err != nil {
 		return measure{}, err
 	}
 	var m measure
-	m.temperature, m.loss = calibrate.Temperature(logits, truth)
+	_, m.loss = calibrate.Temperature(logits, truth)
 	if math.IsNaN(m.loss) || math.IsInf(m.loss, 0) {
 		return m, errDiverged
 	}

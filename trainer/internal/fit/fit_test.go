@@ -317,3 +317,19 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("error %v after %d epochs", err, epochs)
 	}
 }
+
+func TestHeadsBesideEachOther(t *testing.T) {
+	one := fit.Head{Kernel: []float32{1, 2, 3, 4}, Bias: []float32{0.5, -0.5}} // two features
+	other := fit.Head{Kernel: []float32{10, 20}, Bias: []float32{1, 2}}        // one feature
+	both := one.Beside(other)
+	want := one.Logits([]float32{1, 2})
+	for c, x := range other.Logits([]float32{3}) {
+		want[c] += x
+	}
+	if got := both.Logits([]float32{1, 2, 3}); !slices.Equal(got, want) {
+		t.Errorf("together they say %v, their sum is %v", got, want)
+	}
+	if one.Bias[0] != 0.5 {
+		t.Error("the first head has changed")
+	}
+}

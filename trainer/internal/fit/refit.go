@@ -27,17 +27,3 @@ func (t *Training) Refit(ctx context.Context, r runspec.Recipe, best State) (Hea
 	end.Best = end.Params
 	return all.Head(end), nil
 }
-
-// Early returns a head that has been trained for a few epochs only, in the scaling of Scaled. It leaves something to learn
-// for what is trained with it next; a head that has learned all it can tells the layers below nothing.
-func (t *Training) Early(ctx context.Context, r runspec.Recipe, epochs int) (Scaled, error) {
-	brief := Training{data: t.data, rows: t.rows, Warn: t.Warn}
-	brief.Epoch = func(runspec.Epoch, State) (bool, error) { return false, nil }
-	r.Epochs, r.Patience = epochs, epochs
-	end, err := brief.Run(ctx, r, brief.Start())
-	if err != nil {
-		return Scaled{}, err
-	}
-	end.Best = end.Params
-	return brief.Scaled(end), nil
-}

@@ -179,6 +179,15 @@ func (h Head) Cooled(temperature float64) Head {
 	return Head{Kernel: divided(h.Kernel), Bias: divided(h.Bias)}
 }
 
+// Beside is a head whose logits are the sum of those of h and other, on the features of h followed by those of other.
+func (h Head) Beside(other Head) Head {
+	sum := Head{Kernel: slices.Concat(h.Kernel, other.Kernel), Bias: slices.Clone(h.Bias)}
+	for c, b := range other.Bias {
+		sum.Bias[c] += b
+	}
+	return sum
+}
+
 // Logits are the head's answers for one row of plain features, before softmax makes them probabilities.
 func (h Head) Logits(features []float32) []float32 {
 	classes := len(h.Bias)

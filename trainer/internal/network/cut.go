@@ -70,6 +70,11 @@ func (n Network) Carried(cut string) ([]string, error) {
 	return names, nil
 }
 
+// Before returns those of the named layers that come before cut.
+func (n Network) Before(cut string, names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return n.index(name) >= n.index(cut) })
+}
+
 // Suffix returns the network behind cut, which is one of Cuts or Features. Its first Input layer bears the name of the cut
 // and takes that activation, so all other names stay what they are; further ones do the same for what Carried names.
 // Prefix followed by Suffix is the whole network.

@@ -130,6 +130,9 @@ func TestDefaultCut(t *testing.T) {
 			if want := 2 - 2*i; err != nil || len(carried) != want {
 				t.Errorf("%s behind %s carries %v (%v)", name, cut, carried, err)
 			}
+			if before := n.Before(cut, n.Taps); len(before) != 2-2*i || !slices.Equal(before, n.Taps[:len(before)]) {
+				t.Errorf("%s: before %s lie %v", name, cut, before)
+			}
 			if plain, err := n.Carried(cut); err != nil || len(plain) != 0 {
 				t.Errorf("%s with its last features behind %s carries %v (%v)", name, cut, plain, err)
 			}

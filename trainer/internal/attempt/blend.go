@@ -1,0 +1,165 @@
+package attempt
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cultivar-ml/cultivar/shared/manifest"
+	"github.com/cultivar-ml/cultivar/shared/runspec"
+	"github.com/cultivar-ml/cultivar/trainer/internal/calibrate"
+	"github.com/cultivar-ml/cultivar/trainer/internal/checkpoint"
+	"github.com/cultivar-ml/cultivar/trainer/internal/finetune"
+	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
+	"github.com/cultivar-ml/cultivar/trainer/internal/network"
+)
+
+// span is a part of each row of features.
+type span struct{ from, to int }
+
+// lastFeatures are those of the base's last layer.
+func (t *training) lastFeatures() span { return span{t.set.Dim() - t.plain.FeatureDim, t.set.Dim()} }
+
+// partner is what a fine-tuned network is mixed with: a head on the features of several depths that lie before the cut, which
+// fine-tuning leaves as they are. It has learned something else, and costs next to nothing more. Without such features its
+// span is empty.
+type partner struct {
+	net   network.Network // plain, with those features beside those of its last layer
+	span  span
+	head  fit.Head
+	refit fit.Head // the same, having learned from the validation photos as well
+}
+
+func (t *training) partner(ctx context.Context, r runspec.Recipe) (partner, error) {
+	p := partner{net: t.plain}
+	if r.Features != deepFeatures || !t.cut.cached() {
+		return p, nil
+	}
+	parts, err := t.base.Parts()
+	if err != nil {
+		return p, err
+	}
+	p.net.Taps = t.plain.Before(t.cut.name, t.plain.Taps)
+	if len(p.net.Taps) == 0 {
+		return p, nil
+	}
+	for _, width := range parts[:len(p.net.Taps)] {
+		p.span.to += width
+	}
+	if p.net, err = p.net.Deep(); err != nil {
+		return p, err
+	}
+	training, end, err := t.headOn(ctx, p.span, r)
+	if err != nil {
+		return p, err
+	}
+	p.head = training.Head(end)
+	p.refit, err = training.Refit(ctx, r, end)
+	return p, err
+}
+
+// headOn trains a head on a part of the features without a word.
+func (t *training) headOn(ctx context.Context, s span, r runspec.Recipe) (*fit.Training, fit.State, error) {
+	d, err := t.within(s)
+	if err != nil {
+		return nil, fit.State{}, err
+	}
+	training, err := fit.New(d)
+	if err != nil {
+		return nil, fit.State{}, err
+	}
+	training.Epoch = func(runspec.Epoch, fit.State) (bool, error) { return false, nil }
+	training.Warn = func(string) {}
+	end, err := training.Run(ctx, r, training.Start())
+	return training, end, err
+}
+
+// within is what a head on a part of the features learns from.
+func (t *training) within(s span) (fit.Data, error) {
+	d, err := t.fitData()
+	if err != nil || s == (span{0, d.Dim}) {
+		return d, err
+	}
+	whole := d.Dim
+	from := 0
+	var parts []int
+	for _, width := range d.Parts {
+		if from >= s.from && from+width <= s.to {
+			parts = append(parts, width)
+		}
+		from += width
+	}
+	d.Dim, d.Parts = s.to-s.from, parts
+	d.Read = func(row int, dst []float32) error {
+		all := make([]float32, whole)
+		err := t.set.Read(row, all)
+		copy(dst, all[s.from:s.to])
+		return err
+	}
+	return d, nil
+}
+
+// keepTuned settles what is kept of a fine-tuned network: mixed with its partner as far as that is better on the validation
+// photos, and having learned from those too where test photos measure it. It answers whether that is better than the head
+// alone, whose loss is given.
+func (a *Attempt) keepTuned(ctx context.Context, t *training, tuning *finetune.Training, s finetune.State, c *checkpoint.Checkpoint) (bool, error) {
+	p, err := t.partner(ctx, c.Recipe)
+	if err != nil {
+		return false, fmt.Errorf("fine-tune: %w", err)
+	}
+	val := t.samples(manifest.Validation)
+	first, second, err := t.logits(tuning, s, p, val)
+	if err != nil {
+		return false, err
+	}
+	share, temperature, loss := calibrate.Blend(first, second, classes(val))
+	if loss >= tuning.HeadLoss() {
+		return false, nil
+	}
+	a.result.BestEpoch, a.result.Recipe = c.State.Epoch+s.BestEpoch, &t.recipe
+	a.result.ValAccuracy = runspec.Float(accuracy(calibrate.Mixed(first, second, share), classes(val)))
+	_, _, held := t.held()
+	if len(t.samples(manifest.Test)) > 0 && !a.stopped.Load() {
+		if s, err = tuning.Refit(ctx, s); err != nil {
+			return false, fmt.Errorf("fine-tune: %w", err)
+		}
+		p.head = p.refit
+		a.journal.Log("info", fmt.Sprintf("The model that is kept has learned from the %d validation photos too; the test photos measure it.", len(val)))
+	}
+	if first, second, err = t.logits(tuning, s, p, held); err != nil {
+		return false, err
+	}
+	t.answers = calibrate.Probabilities(calibrate.Mixed(first, second, share), len(t.labels), temperature)
+	t.base = t.plain
+	t.tuned, t.head = tuning.Model(s)
+	t.head = t.head.Cooled(temperature / (1 - share))
+	if share > 0 {
+		t.base, t.head = p.net, p.head.Cooled(temperature/share).Beside(t.head)
+	}
+	return true, nil
+}
+
+// logits are what the fine-tuned network and its partner, if it has one, say of samples.
+func (t *training) logits(tuning *finetune.Training, s finetune.State, p partner, samples []fit.Sample) (tuned, partner []float32, err error) {
+	if tuned, err = tuning.Logits(s, samples); err != nil {
+		return nil, nil, fmt.Errorf("fine-tune: %w", err)
+	}
+	row := make([]float32, t.set.Dim())
+	for _, one := range samples {
+		if p.span.to == 0 {
+			break
+		}
+		if err := t.set.Read(one.Row, row); err != nil {
+			return nil, nil, err
+		}
+		partner = append(partner, p.head.Logits(row[p.span.from:p.span.to])...)
+	}
+	return tuned, partner, nil
+}
+
+func classes(samples []fit.Sample) []int {
+	out := make([]int, len(samples))
+	for i, s := range samples {
+		out[i] = s.Class
+	}
+	return out
+}
