@@ -53,12 +53,8 @@ func (a *Attempt) resolveCut(t *training) error {
 		t.recipe.FinetuneRate = finetuneRate
 	}
 	if t.recipe.Cut == "" {
-		depth := 1
-		if t.recipe.Preset == runspec.Best {
-			depth = 2
-		}
 		var err error
-		if t.recipe.Cut, err = t.plain.DefaultCut(depth); err != nil {
+		if t.recipe.Cut, err = t.plain.DefaultCut(1); err != nil {
 			return fail(runspec.ExitBadSpec, "%v; switch fine-tuning off", err)
 		}
 	}
