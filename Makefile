@@ -33,13 +33,17 @@ setup: ## fetch TensorFlow's C library and TensorFlow.js, and check for the syst
 bases: build ## fetch and convert the default base model's weights
 	@trainer/setup/bases.sh
 
+.PHONY: bases-all
+bases-all: build ## fetch the other EfficientNet-Lite bases too, into .deps/bases-all
+	@trainer/setup/bases.sh .deps/bases-all efficientnet_lite0 efficientnet_lite1 efficientnet_lite2
+
 ##@ Check
 .PHONY: test
 test: build bases venv ## everything but the slow tests
 	@$(ENV); CULTIVAR_REQUIRE_PYTHON=1 $(GOTESTSUM) --format testname --hide-summary skipped -- -short $(MODULES:%=./%/...)
 
 .PHONY: test-full
-test-full: check test browser ## lint, `make test`, then the slow tests
+test-full: check test browser bases-all ## lint, `make test`, then the slow tests
 	@$(ENV); CULTIVAR_REQUIRE_PYTHON=1 CULTIVAR_REQUIRE_BROWSER=1 $(GOTESTSUM) --format testname -- -timeout 40m -p 1 $(MODULES:%=./%/...)
 
 .PHONY: test-seeds

@@ -207,15 +207,23 @@ type ArtifactList struct {
 
 // Base defines model for Base.
 type Base struct {
-	FeatureDim int `json:"feature_dim"`
+	// Bytes Size of those weights as float32, bytes.
+	Bytes      int64 `json:"bytes"`
+	FeatureDim int   `json:"feature_dim"`
 
 	// ImagenetTop1 Published ImageNet accuracy, percent; absent when unknown.
 	ImagenetTop1 *float32 `json:"imagenet_top1,omitempty"`
 	License      *string  `json:"license,omitempty"`
 
 	// Macs Multiply-adds an image.
-	Macs int64  `json:"macs"`
-	Name string `json:"name"`
+	Macs int64 `json:"macs"`
+
+	// MeasuredOn The machine ms_per_image was measured on: processor and cores.
+	MeasuredOn *string `json:"measured_on,omitempty"`
+
+	// MsPerImage Milliseconds an image at that size takes with all cores busy, decoding not counted; absent when it was not measured.
+	MsPerImage *float64 `json:"ms_per_image,omitempty"`
+	Name       string   `json:"name"`
 
 	// Params Weights without the head.
 	Params int64   `json:"params"`
@@ -224,6 +232,9 @@ type Base struct {
 	// Size Side of the square input, pixels.
 	Size  int    `json:"size"`
 	Title string `json:"title"`
+
+	// Unverified No hash of the file that the weights came from is published: nobody vouches for it.
+	Unverified *bool `json:"unverified,omitempty"`
 }
 
 // BaseList defines model for BaseList.

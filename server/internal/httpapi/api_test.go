@@ -324,8 +324,40 @@ func TestOpenRoutes(t *testing.T) {
 	}
 	var b api.BaseList
 	f.call("alice", "GET", "/api/v1/bases", nil, 200, &b)
-	if len(b.Bases) != 1 || b.Bases[0].Name != "tiny" {
+	if len(b.Bases) != 1 || b.Bases[0].Name != "tiny" || b.Bases[0].Bytes != 4 || b.Bases[0].MsPerImage != nil {
 		t.Errorf("bases: %+v", b)
+	}
+}
+
+// TestBasesSayHowFast reads what was measured beside the bases, and does without what cannot be read.
+func TestBasesSayHowFast(t *testing.T) {
+	f := newFixture(t)
+	speeds := filepath.Join(f.dir, "bases", runspec.SpeedsFile)
+	for name, c := range map[string]struct {
+		content string
+		want    float64
+	}{
+		"measured": {`[{"base":"tiny","ms_per_image":2.5,"machine":"Abacus, 2 cores"},{"base":"other","ms_per_image":1}]`, 2.5},
+		"nothing":  {`[{"base":"tiny","ms_per_image":0}]`, 0},
+		"damaged":  {`[{`, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(speeds, []byte(c.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var b api.BaseList
+			f.call("alice", "GET", "/api/v1/bases", nil, 200, &b)
+			tiny := b.Bases[0]
+			if c.want == 0 && (tiny.MsPerImage != nil || tiny.MeasuredOn != nil) {
+				t.Errorf("%v on %v", *tiny.MsPerImage, tiny.MeasuredOn)
+			}
+			if c.want > 0 && (tiny.MsPerImage == nil || *tiny.MsPerImage != c.want || *tiny.MeasuredOn != "Abacus, 2 cores") {
+				t.Errorf("%+v", tiny)
+			}
+		})
+	}
+	if !strings.Contains(f.log.String(), "bases measure") {
+		t.Error("the log does not tell of the damaged file")
 	}
 }
 

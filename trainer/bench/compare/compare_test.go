@@ -144,27 +144,3 @@ func TestReadWithoutFolder(t *testing.T) {
 		t.Errorf("%v, %v", rows, err)
 	}
 }
-
-func TestMachineID(t *testing.T) {
-	const intel = "processor\t: 0\ncpu family\t: 6\nmodel\t\t: 143\nmodel name\t: Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz\n"
-	const amd = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC 7763 64-Core Processor\n"
-	for name, c := range map[string]struct {
-		cpu, memory string
-		cores       int
-		want        string
-	}{
-		"intel":         {intel, "MemTotal:       24684084 kB\n", 2, "intel-xeon-platinum-8481c-6-143-2core-32g"},
-		"amd":           {amd, "MemTotal:        8388608 kB\n", 4, "amd-epyc-7763-25-1-4core-8g"},
-		"a little less": {amd, "MemTotal:        8000000 kB\n", 4, "amd-epyc-7763-25-1-4core-8g"},
-		"no memory":     {amd, "", 4, "amd-epyc-7763-25-1-4core"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := compare.MachineID(c.cpu, c.memory, c.cores); got != c.want {
-				t.Errorf("got %q, want %q", got, c.want)
-			}
-		})
-	}
-	if compare.MachineID("", "", 2) == "" {
-		t.Error("a machine that tells nothing has no id")
-	}
-}

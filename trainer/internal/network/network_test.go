@@ -1,6 +1,7 @@
 package network_test
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -84,13 +85,53 @@ func trainable(t *testing.T, n network.Network) int {
 	return total
 }
 
+// Published multiply-adds, million, with the ImageNet head: of MobileNetV2 as the paper and keras.io count them, of
+// EfficientNet-Lite as its repository (tpu/models/official/efficientnet/lite) does, which counts normalisation and
+// activation too: some three for each value that a convolution puts out.
 func TestMACs(t *testing.T) {
-	// The MobileNetV2 paper gives 300 million, its head of 1.28 million included.
-	for name, want := range map[string]int{"mobilenet_v2": 299494272, "efficientnet_lite0": 383907552} {
-		if got, err := base(t, name).MACs(); err != nil || got != want {
-			t.Errorf("%s: %d (%v), want %d", name, got, err, want)
+	for name, c := range map[string]struct{ want, published, elementwise int }{
+		"mobilenet_v2":       {299494272, 300, 0},
+		"mobilenet_v2_050":   {95851840, 97, 0},
+		"mobilenet_v2_035":   {58005808, 59, 0},
+		"efficientnet_lite0": {383907552, 407, 3},
+		"efficientnet_lite1": {598905232, 631, 3},
+		"efficientnet_lite2": {858456272, 899, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := base(t, name)
+			if got, err := n.MACs(); err != nil || got != c.want {
+				t.Errorf("%d (%v), want %d", got, err, c.want)
+			}
+			whole, err := n.WithHead(1000, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			macs, err := whole.MACs()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if million := float64(macs+c.elementwise*convolved(t, n)) / 1e6; math.Abs(million/float64(c.published)-1) > 0.01 {
+				t.Errorf("%.1f million, published are %d", million, c.published)
+			}
+		})
+	}
+}
+
+// convolved counts the values that all convolutions put out for an image.
+func convolved(t *testing.T, n network.Network) int {
+	t.Helper()
+	shapes, err := n.Shapes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := 0
+	for _, l := range n.Layers {
+		if l.Kind == network.Conv2D || l.Kind == network.DepthwiseConv2D {
+			s := shapes[l.Name]
+			total += s[0] * s[1] * s[2]
 		}
 	}
+	return total
 }
 
 func TestKerasNames(t *testing.T) {

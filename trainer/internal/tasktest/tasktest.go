@@ -46,15 +46,27 @@ func Root(t testing.TB) string {
 	return ""
 }
 
-// Bases is the folder of installed base models; without the named base the test is skipped.
+// BasesDirs are the folders that may have base models: CULTIVAR_BASES, and those that the Makefile fills.
+func BasesDirs(t testing.TB) []string {
+	t.Helper()
+	var dirs []string
+	if dir := os.Getenv("CULTIVAR_BASES"); dir != "" {
+		dirs = append(dirs, dir)
+	}
+	return append(dirs, filepath.Join(Root(t), ".deps", "bases"), filepath.Join(Root(t), ".deps", "bases-all"))
+}
+
+// Bases is a folder of installed base models that has the named one; without it the test is skipped.
 func Bases(t testing.TB, name string) string {
 	t.Helper()
-	dir := filepath.Join(Root(t), ".deps", "bases")
-	list, err := os.ReadFile(filepath.Join(dir, runspec.BasesFile))
-	if err != nil || !strings.Contains(string(list), `"`+name+`"`) {
-		t.Skipf("SKIPPED, NOT CHECKED: base model %s is not installed in %s; install it with: make bases", name, dir)
+	for _, dir := range BasesDirs(t) {
+		list, err := os.ReadFile(filepath.Join(dir, runspec.BasesFile))
+		if err == nil && strings.Contains(string(list), `"`+name+`"`) {
+			return dir
+		}
 	}
-	return dir
+	t.Skipf("SKIPPED, NOT CHECKED: base model %s is in none of %v; install it with: make bases bases-all", name, BasesDirs(t))
+	return ""
 }
 
 // Data is the folder of a set of real images; without it the test is skipped.

@@ -84,8 +84,9 @@ func (d *double) start(t *testing.T) string {
 	set := api.Dataset{Id: "d1", Name: "flowers", State: api.DatasetReady, Images: 26, Classes: []api.ClassCount{{Name: "daisy", Images: 6}, {Name: "rose", Images: 8}, {Name: "tulip", Images: 12}}}
 	answer("GET /api/v1/bases", func(*http.Request) any {
 		return api.BaseList{Bases: []api.Base{
-			{Name: "efficientnet_lite0", Title: "EfficientNet-Lite0", Size: 224, Params: 3_400_000, Macs: 383_000_000, ImagenetTop1: ptr(float32(75.1)), License: ptr("Apache-2.0")},
-			{Name: "mobilenet_v2", Title: "MobileNetV2", Size: 224, Params: 2_250_000, Macs: 300_000_000, ImagenetTop1: ptr(float32(71.3))},
+			{Name: "efficientnet_lite0", Title: "EfficientNet-Lite0", Size: 224, Params: 3_400_000, Bytes: 13_600_000, Macs: 383_000_000, ImagenetTop1: ptr(float32(75.1)), License: ptr("Apache-2.0"),
+				MsPerImage: ptr(4.1), MeasuredOn: ptr("Intel Xeon, 2 cores")},
+			{Name: "mobilenet_v2", Title: "MobileNetV2", Size: 224, Params: 2_250_000, Bytes: 9_000_000, Macs: 300_000_000, ImagenetTop1: ptr(float32(71.3)), Unverified: ptr(true)},
 		}}
 	})
 	answer("POST /api/v1/datasets", func(*http.Request) any { return set })

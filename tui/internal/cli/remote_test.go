@@ -62,7 +62,8 @@ func (s *remote) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case route == "abilities":
 		s.answer(w, s.abilities)
 	case route == "bases":
-		s.answer(w, api.BaseList{Bases: []api.Base{{Name: "b", Title: "Base"}}})
+		s.answer(w, api.BaseList{Bases: []api.Base{{Name: "b", Title: "Base", Params: 2_300_000, Bytes: 9_200_000, Macs: 300_000_000,
+			MsPerImage: ptr(4.25), MeasuredOn: ptr("Abacus\x1b[2J, 2 cores"), Unverified: ptr(true)}, {Name: "c", Title: "Other"}}})
 	case route == "runs":
 		s.answer(w, api.RunPage{Runs: []api.Run{s.run}})
 	case route == "runs/r/stop", route == "runs/r":
@@ -278,6 +279,17 @@ func TestProfilesComplete(t *testing.T) {
 	s := &remote{abilities: api.Abilities{Profiles: []api.Profile{{Name: "cpu", Description: "4 cores"}, {Name: "gpu", Description: "1 GPU"}}}}
 	s.start(t)
 	cultivar(t.Context(), t, "__complete", "train", "x", "--profile", "").expect(t, 0, "cpu\t4 cores", "gpu\t1 GPU")
+}
+
+// TestBases shows what the server knows of each base model, and says what the figures stand on.
+func TestBases(t *testing.T) {
+	(&remote{}).start(t)
+	o := cultivar(t.Context(), t, "bases")
+	o.expect(t, 0, "Base *", "9.2 MB", "0.30 G", "4.2", "Milliseconds a photo: on Abacus", "2 cores, decoding not counted.", "* No hash of these weights is published")
+	if strings.Contains(o.out, "\x1b") || strings.Count(o.out, " * ") != 1 {
+		t.Errorf("%q", o.out)
+	}
+	cultivar(t.Context(), t, "bases", "--json").expect(t, 0, `"ms_per_image":4.25`, `"bytes":9200000`, `"unverified":true`)
 }
 
 // TestWatchTellsWaitingAndDelivery: the newest reason for waiting is told, those it has outlived are not, and what became

@@ -235,37 +235,3 @@ func (c *command) listDatasets(sets []api.Dataset, more bool) {
 		c.note("There are more; --all lists them.")
 	}
 }
-
-func (c *command) basesVerb() *cobra.Command {
-	return &cobra.Command{
-		Use: "bases", Short: "List the base models that trainings can start from", Args: usage(cobra.NoArgs), Example: "cultivar bases",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cl, err := c.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			bases, err := cl.Bases(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if c.json {
-				return c.emitAll(append([]api.Base{}, bases...))
-			}
-			if len(bases) == 0 {
-				c.say("No base model is installed. `make bases` fetches the default one.")
-				return nil
-			}
-			t := newTable("name", "title", ">input", ">weights", ">work per photo", ">ImageNet")
-			for _, b := range bases {
-				top1 := "–"
-				if b.ImagenetTop1 != nil {
-					top1 = fmt.Sprintf("%.1f %%", *b.ImagenetTop1)
-				}
-				t.row(shown(b.Name, ""), shown(b.Title, ""), fmt.Sprintf("%d px", b.Size), fmt.Sprintf("%.1f M", float64(b.Params)/1e6),
-					fmt.Sprintf("%.2f G", float64(b.Macs)/1e9), top1)
-			}
-			c.say("%s", t)
-			return nil
-		},
-	}
-}

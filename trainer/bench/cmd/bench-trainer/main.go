@@ -19,6 +19,7 @@ import (
 	"github.com/cultivar-ml/cultivar/shared/safe"
 	"github.com/cultivar-ml/cultivar/shared/version"
 	"github.com/cultivar-ml/cultivar/trainer/bench/compare"
+	"github.com/cultivar-ml/cultivar/trainer/internal/machine"
 )
 
 // options are the command line.
@@ -111,9 +112,9 @@ func joined(systems []compare.System) string {
 // machine keeps rows of trials apart from those of measurements.
 func (o options) machine() string {
 	if o.epochs > 0 {
-		return compare.Machine() + "-trial"
+		return machine.ID() + "-trial"
 	}
-	return compare.Machine()
+	return machine.ID()
 }
 
 func run(ctx context.Context, o options) error {

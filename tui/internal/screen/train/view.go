@@ -131,6 +131,9 @@ func (m *Model) baseRow(i int, b api.Base, w int) string {
 	if w >= 56 {
 		details = fmt.Sprintf("%.1f M weights  %d px %s", float64(b.Params)/1e6, b.Size, text.Right(acc, 7))
 	}
+	if w >= 68 && b.MsPerImage != nil {
+		details += text.Right(fmt.Sprintf("%.1f ms", *b.MsPerImage), 9)
+	}
 	return m.mark(i) + mark + " " + label + "  " + t.Dim.Render(details)
 }
 
@@ -207,11 +210,20 @@ func (m *Model) help(w int) []string {
 		b := m.bases[m.cursor]
 		out = append(out, " "+t.Title.Render(text.Safe(b.Name)))
 		add(fmt.Sprintf("Learned to see on a million photos of 1,000 kinds of things. It takes %d %s %d pixels and %s.", b.Size, t.Glyphs.Times, b.Size, work(b.Macs)))
+		if b.Bytes > 0 {
+			add(fmt.Sprintf("Its weights take %s.", text.Bytes(b.Bytes)))
+		}
+		if b.MsPerImage != nil && b.MeasuredOn != nil {
+			add(fmt.Sprintf("A photo took it %.1f ms on %s, decoding not counted.", *b.MsPerImage, text.Safe(*b.MeasuredOn)))
+		}
 		if b.ImagenetTop1 != nil {
 			add(fmt.Sprintf("Its published accuracy there is %.1f %%.", *b.ImagenetTop1))
 		}
 		if b.License != nil {
 			add("Licence: " + text.Safe(*b.License))
+		}
+		if b.Unverified != nil && *b.Unverified {
+			add("No hash of its weights is published: nobody vouches for the file that they came from.")
 		}
 		return out
 	}

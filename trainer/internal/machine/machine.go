@@ -1,4 +1,5 @@
-package compare
+// Package machine says what kind of machine this is, for figures that depend on it. It measures nothing.
+package machine
 
 import (
 	"cmp"
@@ -11,12 +12,32 @@ import (
 	"strings"
 )
 
-// Machine identifies the kind of machine this is, so that machines of one kind share their rows: the processor's model,
+// ID identifies the kind of machine this is, so that machines of one kind share their figures: the processor's model,
 // how many cores may be used, and the memory. It tells no name and no address.
-func Machine() string {
+func ID() string {
 	cpu, _ := os.ReadFile("/proc/cpuinfo") // elsewhere than on Linux the architecture has to do
 	memory, _ := os.ReadFile("/proc/meminfo")
-	return MachineID(string(cpu), string(memory), runtime.GOMAXPROCS(0))
+	return IDOf(string(cpu), string(memory), runtime.GOMAXPROCS(0))
+}
+
+// Name is what people call the machine: its processor and how many cores of it may be used.
+func Name() string {
+	cpu, _ := os.ReadFile("/proc/cpuinfo")
+	return NameOf(string(cpu), runtime.GOMAXPROCS(0))
+}
+
+// NameOf is Name of the text of /proc/cpuinfo.
+func NameOf(cpuinfo string, cores int) string {
+	unit := "cores"
+	if cores == 1 {
+		unit = "core"
+	}
+	return fmt.Sprintf("%s, %d %s", strings.Join(strings.Fields(processor(cpuinfo)), " "), cores, unit)
+}
+
+// processor is the processor's model without what makers add to it.
+func processor(cpuinfo string) string {
+	return trademarks.ReplaceAllString(cmp.Or(field(cpuinfo, "model name"), runtime.GOOS+" "+runtime.GOARCH), " ")
 }
 
 var (
@@ -24,11 +45,10 @@ var (
 	unclean    = regexp.MustCompile(`[^a-z0-9]+`)
 )
 
-// MachineID is Machine of the texts of /proc/cpuinfo and /proc/meminfo. Clouds call many processors just "Xeon", so the
+// IDOf is ID of the texts of /proc/cpuinfo and /proc/meminfo. Clouds call many processors just "Xeon", so the
 // family's and the model's number are part of it; memory is rounded up to a power of two GiB.
-func MachineID(cpuinfo, meminfo string, cores int) string {
-	name := cmp.Or(field(cpuinfo, "model name"), runtime.GOOS+" "+runtime.GOARCH)
-	parts := []string{trademarks.ReplaceAllString(name, " ")}
+func IDOf(cpuinfo, meminfo string, cores int) string {
+	parts := []string{processor(cpuinfo)}
 	for _, key := range []string{"cpu family", "model"} {
 		if v := field(cpuinfo, key); v != "" {
 			parts = append(parts, v)
