@@ -20,6 +20,7 @@ type chart struct {
 	XTicks       []tick
 	Train, Val   string  // points of a path
 	Divide       float64 // where fine-tuning begins; 0: there is none
+	DivideEnd    bool    // its word ends there rather than beginning
 	Best         *point
 }
 
@@ -34,10 +35,11 @@ type point struct {
 }
 
 const (
-	chartWidth, chartHeight = 420, 220
+	chartWidth, chartHeight = 420, 218
 	chartLeft, chartRight   = 44, 408
-	chartTop, chartBottom   = 12, 188
+	chartTop, chartBottom   = 24, 190
 	chartTicks              = 5
+	wordWidth               = 80  // of "fine-tuning"
 	mostDrawn               = 400 // points of a curve: more than a screen has room for
 )
 
@@ -89,6 +91,7 @@ func newChart(title string, epochs []runspec.Epoch, best int, share bool, values
 	for i, e := range epochs {
 		if i > 0 && e.Phase != epochs[i-1].Phase {
 			c.Divide = (x(e.Epoch) + x(epochs[i-1].Epoch)) / 2
+			c.DivideEnd = c.Divide > chartRight-wordWidth
 			train.lift()
 			val.lift()
 		}

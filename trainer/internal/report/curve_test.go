@@ -26,16 +26,16 @@ func TestLossChart(t *testing.T) {
 	for name, c := range map[string]struct {
 		epochs []runspec.Epoch
 		best   int
-		val    string // of the path; the axes span 44…408 and 188…12
+		val    string // of the path; the axes span 44…408 and 190…24
 		divide string
 		keeps  string
 	}{
-		"one epoch":           {epochs(nil, 1), 1, "M44.0 12.0", "", "Kept: epoch 1 at 44,12"},
-		"falls to a half":     {epochs(nil, 2, 1.5, 1), 3, "M44.0 12.0L226.0 70.7L408.0 129.3", "", "Kept: epoch 3 at 408,129"},
-		"broken by a NaN":     {epochs(nil, 2, nan, 1), 3, "M44.0 12.0M408.0 129.3", "", "Kept: epoch 3 at 408,129"},
-		"the best is a NaN":   {epochs(nil, 2, nan, 1), 2, "M44.0 12.0M408.0 129.3", "", ""},
+		"one epoch":           {epochs(nil, 1), 1, "M44.0 24.0", "", "Kept: epoch 1 at 44,24"},
+		"falls to a half":     {epochs(nil, 2, 1.5, 1), 3, "M44.0 24.0L226.0 79.3L408.0 134.7", "", "Kept: epoch 3 at 408,135"},
+		"broken by a NaN":     {epochs(nil, 2, nan, 1), 3, "M44.0 24.0M408.0 134.7", "", "Kept: epoch 3 at 408,135"},
+		"the best is a NaN":   {epochs(nil, 2, nan, 1), 2, "M44.0 24.0M408.0 134.7", "", ""},
 		"nothing but NaN":     {epochs(nil, nan, nan), 1, "", "", ""},
-		"fine-tuning follows": {epochs([]string{"head", "finetune", "finetune"}, 2, 1.5, 1), 3, "M44.0 12.0M226.0 70.7L408.0 129.3", "135", "Kept: epoch 3 at 408,129"},
+		"fine-tuning follows": {epochs([]string{"head", "finetune", "finetune"}, 2, 1.5, 1), 3, "M44.0 24.0M226.0 79.3L408.0 134.7", "135", "Kept: epoch 3 at 408,135"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := charts(c.epochs, c.best)[1]

@@ -22,7 +22,8 @@ var pageStyle string
 const (
 	matrixClasses = 30 // of a confusion matrix that is still readable
 	shownClasses  = 30 // rows before a long table is folded
-	shownPairs    = 40
+	shownPairs    = 40 // that are confused most
+	besideMatrix  = 8  // of them, where the matrix has them all
 	shownProblems = 100
 	shownWarnings = 20
 	shownDoubtful = 200 // photos that are likely mislabelled, the first of them as pictures
@@ -66,6 +67,7 @@ type page struct {
 	Unread    []runspec.Problem
 	Said      []string // warnings
 	Kinds     string
+	Measured  bool // some file has an accuracy of its own
 }
 
 // interval is Low and High with the accuracy in between, drawn over the width of bar.
@@ -133,7 +135,9 @@ func newPage(r Run) page {
 	}
 	if len(r.Report.Labels) <= matrixClasses {
 		p.Matrix = matrix(r.Report)
+		p.Pairs = p.Pairs[:min(besideMatrix, len(p.Pairs))]
 	}
+	p.Measured = slices.ContainsFunc(r.Models, func(a runspec.Artifact) bool { return a.Accuracy != nil })
 	mistakes, doubts := Shown(r.Report)
 	for i, m := range mistakes {
 		picture, seen := r.Pictures[m.SHA256]
