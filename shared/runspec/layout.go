@@ -15,6 +15,17 @@ const (
 	EvaluationFile = "evaluation.json" // artifact
 	LabelsFile     = "labels.txt"      // artifact
 	SplitFile      = "split.jsonl"     // artifact: which image was on which side
+	ReportFile     = "report.html"     // artifact: a page on how good the model is and where it errs
+	CardFile       = "model-card.md"   // artifact: what others should know of the model
+	UsageFile      = "usage.md"        // artifact: samples of its use
+)
+
+// Formats of artifacts that are no models.
+const (
+	FormatLabels = "labels"
+	FormatReport = "report"
+	FormatCard   = "card"
+	FormatUsage  = "usage"
 )
 
 // BasesDir holds bases.json and the canonical weights.

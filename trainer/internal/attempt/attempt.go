@@ -46,6 +46,7 @@ const (
 // Attempt is a running attempt.
 type Attempt struct {
 	spec     runspec.Spec
+	version  string // of this program
 	executor string
 	dir      string // of this executor
 	journal  *journal.Journal
@@ -68,7 +69,7 @@ type Options struct {
 // Run does the task of a spec and returns its result, with the error that ended it when it did not succeed. The cause
 // of ctx says why it ends: ErrInterrupted leaves a checkpoint and no result.
 func Run(ctx context.Context, spec runspec.Spec, o Options) (runspec.Result, error) {
-	a := &Attempt{spec: spec, started: time.Now(), stopping: make(chan struct{})}
+	a := &Attempt{spec: spec, version: o.Version, started: time.Now(), stopping: make(chan struct{})}
 	if err := a.open(); err != nil {
 		return runspec.Result{}, err
 	}

@@ -94,6 +94,7 @@ func TestTrain(t *testing.T) {
 		t.Errorf("the resolved recipe is %+v", done.Result.Recipe)
 	}
 
+	checkReport(t, dir, done)
 	t.Run("another seed decodes nothing", func(t *testing.T) {
 		second := again(spec, "seed")
 		second.Recipe.Seed, second.Recipe.Exports = 7, []string{"h5"}
@@ -107,11 +108,14 @@ func TestTrain(t *testing.T) {
 	})
 	t.Run("the same again gives the same model", func(t *testing.T) {
 		second := again(spec, "same")
-		if _, err := attempt.Run(t.Context(), second, attempt.Options{}); err != nil {
+		if _, err := attempt.Run(t.Context(), second, attempt.Options{Version: "test"}); err != nil {
 			t.Fatal(err)
 		}
 		if a, b := head(t, dir), head(t, folder(t, second)); !slices.Equal(a, b) {
 			t.Error("the weights differ")
+		}
+		if a, b := reports(t, spec, dir), reports(t, second, folder(t, second)); !slices.Equal(a, b) {
+			t.Errorf("the reports differ: %s", firstDifference(a, b))
 		}
 	})
 	t.Run("Keras answers as the trainer does", func(t *testing.T) { checkKeras(t, spec, filepath.Join(dir, "artifacts", "model.h5")) })
@@ -181,7 +185,7 @@ func checkArtifacts(t *testing.T, dir string, done runspec.Finish) {
 		}
 	}
 	files, err := os.ReadDir(filepath.Join(dir, runspec.ArtifactsDir))
-	if err != nil || len(files) != len(names) || len(names) != 6 {
+	if err != nil || len(files) != len(names) || len(names) != 9 {
 		t.Errorf("artifacts %v, files %v, %v", names, files, err)
 	}
 }
@@ -293,7 +297,7 @@ func TestResumeGivesTheSameModel(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
-	broken := again(spec, "broken")
+	broken := again(spec, "1")
 	broken.Callback = callback(t, func(r runspec.Record) string {
 		if e, ok := r.Body.(runspec.Epoch); ok && e.Epoch >= 3 {
 			cancel(attempt.ErrInterrupted)
@@ -309,9 +313,8 @@ func TestResumeGivesTheSameModel(t *testing.T) {
 		t.Error("an interrupted attempt left a result")
 	}
 	told := bodies[runspec.Epoch](tasktest.Records(t, earlier))
-	next := again(spec, "broken")
+	next := again(spec, "2")
 	next.Attempt, next.Paths.Previous = 2, earlier
-	next.Paths.Attempt += "-2"
 	if _, err := attempt.Run(t.Context(), next, attempt.Options{}); err != nil {
 		t.Fatal(err)
 	}
@@ -321,6 +324,9 @@ func TestResumeGivesTheSameModel(t *testing.T) {
 	}
 	if !slices.Equal(head(t, folder(t, whole)), head(t, folder(t, next))) {
 		t.Error("the resumed training gives another model")
+	}
+	if a, b := curves(t, folder(t, whole)), curves(t, folder(t, next)); len(a) != 4 || !slices.Equal(a, b) {
+		t.Errorf("the report of the resumed training has other curves: %s", firstDifference(a, b))
 	}
 }
 

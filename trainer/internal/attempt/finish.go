@@ -60,6 +60,7 @@ func (a *Attempt) evaluateHead(t *training) error {
 	}
 	progress(len(samples), len(samples))
 	report := evaluate.Of(name, t.labels, answers)
+	t.evaluation = report
 	a.journal.Add(runspec.TypeEvaluation, report.Evaluation)
 	if side == manifest.Test {
 		a.result.TestAccuracy = &report.Accuracy
@@ -114,19 +115,20 @@ func (t *training) model() (network.Model, error) {
 
 // export writes the files that people take home and proves them.
 func (a *Attempt) export(ctx context.Context, t *training) error {
-	progress := a.phase(runspec.PhaseExport, len(t.recipe.Exports)+2)
+	files := len(t.recipe.Exports) + 3
+	progress := a.phase(runspec.PhaseExport, files)
 	err := a.keep(runspec.SplitFile, "split", func(w io.Writer) error { return manifest.EncodeSplit(w, t.images, t.sides) })
 	if err != nil {
 		return err
 	}
-	progress(1, len(t.recipe.Exports)+2)
+	progress(1, files)
 	dir := a.path(runspec.ArtifactsDir)
 	names, err := export.WriteLabels(dir, t.labels)
 	if err != nil {
 		return err
 	}
 	a.artifact(runspec.Artifact{Name: names.Name, Format: string(names.Format), Bytes: names.Bytes, SHA256: names.SHA256, Note: names.Note})
-	progress(2, len(t.recipe.Exports)+2)
+	progress(2, files)
 	model, err := t.model()
 	if err != nil {
 		return err
@@ -142,8 +144,12 @@ func (a *Attempt) export(ctx context.Context, t *training) error {
 		if err := a.exportOne(name, t, model, sample, classes); err != nil {
 			return err
 		}
-		progress(i+3, len(t.recipe.Exports)+2)
+		progress(i+3, files)
 	}
+	if err := a.report(t, model); err != nil {
+		return err
+	}
+	progress(files, files)
 	return nil
 }
 

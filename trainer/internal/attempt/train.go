@@ -40,6 +40,8 @@ type training struct {
 	head    fit.Head
 	tuned   network.Weights // arrays of the base that fine-tuning changed and that are kept; nil: none
 	answers []float32       // probabilities [n,classes] that what is kept gives for the held-out photos
+
+	evaluation runspec.Report // of those answers
 }
 
 func (a *Attempt) train(ctx context.Context) error {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cultivar-ml/cultivar/shared/runspec"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/labels"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/tfjs"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/tflite"
@@ -34,7 +35,7 @@ const (
 )
 
 // LabelsFormat marks the list of class names in records; it is no format of a model.
-const LabelsFormat Format = "labels"
+const LabelsFormat Format = runspec.FormatLabels
 
 // Folders of formats that are one, beside its .zip and inside it.
 const (

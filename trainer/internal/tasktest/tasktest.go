@@ -291,6 +291,13 @@ func Items(t testing.TB, dir, folder string, perClass int) (items []data.Item, p
 // the test is skipped, or fails when CULTIVAR_REQUIRE_PYTHON is 1.
 func Python(t testing.TB, script string, args ...string) []byte {
 	t.Helper()
+	lines := bytes.Split(bytes.TrimSpace(PythonIn(t, "", script, args...)), []byte("\n"))
+	return lines[len(lines)-1]
+}
+
+// PythonIn is Python in the folder dir, with all that the script printed.
+func PythonIn(t testing.TB, dir, script string, args ...string) []byte {
+	t.Helper()
 	venv := filepath.Join(Root(t), ".deps", "venv")
 	if _, err := os.Stat(filepath.Join(venv, ".stamp")); err != nil {
 		const hint = "the Python environment of the tests is missing; make it with trainer/setup/venv.sh"
@@ -300,6 +307,7 @@ func Python(t testing.TB, script string, args ...string) []byte {
 		t.Skip("SKIPPED, NOT CHECKED: " + hint)
 	}
 	cmd := exec.CommandContext(t.Context(), filepath.Join(venv, "bin", "python"), append([]string{script}, args...)...)
+	cmd.Dir = dir
 	// The trainer's own TensorFlow must not be found before the wheel's.
 	cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH=", "TF_CPP_MIN_LOG_LEVEL=3", "CUDA_VISIBLE_DEVICES=", "PYTHONDONTWRITEBYTECODE=1")
 	out, err := cmd.Output()
@@ -311,6 +319,5 @@ func Python(t testing.TB, script string, args ...string) []byte {
 		}
 		t.Fatalf("%s: %v\n%s", filepath.Base(script), err, stderr)
 	}
-	lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
-	return lines[len(lines)-1]
+	return out
 }

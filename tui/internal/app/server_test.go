@@ -106,6 +106,9 @@ func (d *double) start(t *testing.T) string {
 		return api.ArtifactList{Artifacts: []api.Artifact{
 			{Name: "evaluation.json", Format: "evaluation", Bytes: int64(len(d.report))},
 			{Name: "labels.txt", Format: "labels", Bytes: 17},
+			{Name: "report.html", Format: "report", Bytes: 215_048},
+			{Name: "model-card.md", Format: "card", Bytes: 3_715},
+			{Name: "usage.md", Format: "usage", Bytes: 1_232},
 			{Name: "model.h5", Format: "h5", Bytes: int64(len(modelFile)), SHA256: fmt.Sprintf("%x", sha256.Sum256([]byte(modelFile))), Accuracy: ptr(runspec.Float(0.9)), Agreement: ptr(runspec.Float(1)), MsPerImage: ptr(runspec.Float(6.7))},
 		}}
 	})

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -29,21 +30,22 @@ type downloadOptions struct {
 	force  bool   // replace what is there
 }
 
-const (
-	formatLabels = "labels" // as the trainer calls labels.txt
-)
+// companions are what comes home beside the models: without the labels a model's answers mean nothing, and the report says
+// how far to trust them. Samples of use and the model card are for fewer people; they come with --all or by name.
+var companions = []string{runspec.FormatLabels, runspec.FormatReport}
 
 func (c *command) downloadVerb() *cobra.Command {
 	var o downloadOptions
 	cmd := &cobra.Command{
 		Use: "download RUN [FILE]", Short: "Take a finished model home",
-		Long: "Take a finished model home: the model files and the labels, or one file by its name or format.\n" +
+		Long: "Take a finished model home: the model files, the labels and the report, a page to open in a browser; or one file by its\n" +
+			"name or format. usage.md has code that uses the model, model-card.md what others should know of it.\n" +
 			"A download that was cut goes on where it was. Files are never replaced unless --force is given.",
-		Example: "cultivar download latest\ncultivar download 14 --format h5 --output ~/models\ncultivar download 14 labels.txt -o -",
+		Example: "cultivar download latest\ncultivar download 14 --format h5 --output ~/models\ncultivar download 14 usage.md\ncultivar download 14 labels.txt -o -",
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.format, "format", "", "only the model of this format, such as h5 or savedmodel")
-	flags.BoolVar(&o.all, "all", false, "every file of the run, evaluation and split too")
+	flags.BoolVar(&o.all, "all", false, "every file of the run: samples of use, model card, evaluation and split too")
 	flags.StringVarP(&o.output, "output", "o", ".", "folder or file to write to; - is standard output")
 	flags.BoolVar(&o.force, "force", false, "replace files of the same name")
 	args := func(cmd *cobra.Command, args []string) error {
@@ -82,7 +84,7 @@ func choose(all []runspec.Artifact, run api.Run, o downloadOptions) ([]runspec.A
 		wanted := o.all || a.Name == o.name
 		if o.name == "" && !o.all {
 			isModel := a.Agreement != nil || a.Accuracy != nil || a.Format == "h5" || a.Format == "savedmodel"
-			wanted = isModel && (o.format == "" || a.Format == o.format) || o.format == "" && a.Format == formatLabels
+			wanted = isModel && (o.format == "" || a.Format == o.format) || o.format == "" && slices.Contains(companions, a.Format)
 		}
 		if wanted {
 			out = append(out, a)
@@ -98,11 +100,10 @@ func choose(all []runspec.Artifact, run api.Run, o downloadOptions) ([]runspec.A
 		}
 		return nil, api.Errorf(api.CodeNotFound, "Run #%d has no %s. It has: %s.", run.Number, what, shown(strings.Join(names, ", "), "nothing"))
 	}
-	isLabels := func(a runspec.Artifact) bool { return a.Format == formatLabels }
-	if i := slices.IndexFunc(out, isLabels); i >= 0 { // models come first
-		labels := out[i]
-		out = append(slices.Delete(out, i, i+1), labels)
-	}
+	// Models come first. Index gives -1 for them.
+	slices.SortStableFunc(out, func(a, b runspec.Artifact) int {
+		return cmp.Compare(slices.Index(companions, a.Format), slices.Index(companions, b.Format))
+	})
 	return out, nil
 }
 

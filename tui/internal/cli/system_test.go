@@ -158,7 +158,7 @@ func TestWholePath(t *testing.T) {
 	if last.TestAccuracy == nil || *last.TestAccuracy < 0.4 || *last.TestAccuracy > 1 {
 		t.Errorf("test accuracy %v", last.TestAccuracy)
 	}
-	if want := []string{filepath.Join(home, "my-garden.h5"), filepath.Join(home, "my-garden-labels.txt")}; !slices.Equal(last.Files, want) {
+	if want := []string{filepath.Join(home, "my-garden.h5"), filepath.Join(home, "my-garden-labels.txt"), filepath.Join(home, "my-garden-report.html")}; !slices.Equal(last.Files, want) {
 		t.Errorf("files %q, want %q", last.Files, want)
 	}
 
@@ -211,6 +211,11 @@ func downloads(t *testing.T, home string) {
 	labels := cultivar(ctx, t, "download", "1", "labels.txt", "-o", "-")
 	if labels.expect(t, 0); labels.out != "clover\ndaisy\npoppy\nsunflower\ntulip\n" {
 		t.Errorf("labels %q", labels.out)
+	}
+	cultivar(ctx, t, "download", "1", "usage.md", "-o", "-").expect(t, 0, `load_model("model.h5"`)
+	cultivar(ctx, t, "download", "1", "model-card.md", "-o", "-").expect(t, 0, "pipeline_tag: image-classification", "| sunflower |")
+	if b, err := os.ReadFile(filepath.Join(home, "my-garden-report.html")); err != nil || !strings.Contains(string(b), "sunflower") {
+		t.Errorf("the report is not at home (%v)", err)
 	}
 	cultivar(ctx, t, "download", "1", "nothing.bin", "-o", home).expect(t, 3, "labels.txt")
 	cultivar(ctx, t, "download", "1", "-o", filepath.Join(home, "absent")).expect(t, 1, "is no folder")

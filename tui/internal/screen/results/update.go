@@ -60,16 +60,17 @@ func (m *Model) Update(msg tea.Msg) tea.Cmd {
 	return nil
 }
 
-// modelsFirst orders files as people look for them: models, then their labels, then reports.
+// modelsFirst orders files as people look for them: models, then what is to be known of them, then the rest.
 func modelsFirst(files []runspec.Artifact) []runspec.Artifact {
+	after := []string{runspec.FormatLabels, runspec.FormatReport, runspec.FormatUsage, runspec.FormatCard}
 	rank := func(a runspec.Artifact) int {
-		switch {
-		case a.Accuracy != nil:
-			return 0
-		case a.Name == runspec.LabelsFile:
-			return 1
+		if a.Agreement != nil { // only models are compared with the trained one
+			return -1
 		}
-		return 2
+		if i := slices.Index(after, a.Format); i >= 0 {
+			return i
+		}
+		return len(after)
 	}
 	out := slices.Clone(files)
 	slices.SortStableFunc(out, func(a, b runspec.Artifact) int { return cmp.Compare(rank(a), rank(b)) })
