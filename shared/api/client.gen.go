@@ -166,6 +166,28 @@ type ClientInterface interface {
 	// Corresponds with POST /runs (the `CreateRun` operationId).
 	CreateRun(ctx context.Context, body CreateRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// PlanRunWithBody Say what a training would take, in time and on disk, before there is one.
+	//
+	// Answers a task; its events carry `plan` records, with the recipe and each preset. What was never measured on the
+	// server's machines is measured first, within seconds: until then a record says `measuring`, and another one follows.
+	// Give the id of a ready dataset, or describe photos that are not, or not all, at the server yet.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /runs/plan (the `PlanRun` operationId).
+	PlanRunWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PlanRun Say what a training would take, in time and on disk, before there is one.
+	//
+	// Answers a task; its events carry `plan` records, with the recipe and each preset. What was never measured on the
+	// server's machines is measured first, within seconds: until then a record says `measuring`, and another one follows.
+	// Give the id of a ready dataset, or describe photos that are not, or not all, at the server yet.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /runs/plan (the `PlanRun` operationId).
+	PlanRun(ctx context.Context, body PlanRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// DeleteRun Delete a finished run and its files. Refused with 409 while it is active.
 	//
 	// Corresponds with DELETE /runs/{id} (the `DeleteRun` operationId).
@@ -469,6 +491,48 @@ func (c *Client) CreateRunWithBody(ctx context.Context, contentType string, body
 // Corresponds with POST /runs (the `CreateRun` operationId).
 func (c *Client) CreateRun(ctx context.Context, body CreateRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewCreateRunRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PlanRunWithBody Say what a training would take, in time and on disk, before there is one.
+//
+// Answers a task; its events carry `plan` records, with the recipe and each preset. What was never measured on the
+// server's machines is measured first, within seconds: until then a record says `measuring`, and another one follows.
+// Give the id of a ready dataset, or describe photos that are not, or not all, at the server yet.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /runs/plan (the `PlanRun` operationId).
+func (c *Client) PlanRunWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPlanRunRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PlanRun Say what a training would take, in time and on disk, before there is one.
+//
+// Answers a task; its events carry `plan` records, with the recipe and each preset. What was never measured on the
+// server's machines is measured first, within seconds: until then a record says `measuring`, and another one follows.
+// Give the id of a ready dataset, or describe photos that are not, or not all, at the server yet.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /runs/plan (the `PlanRun` operationId).
+func (c *Client) PlanRun(ctx context.Context, body PlanRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPlanRunRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1156,6 +1220,46 @@ func NewCreateRunRequestWithBody(server string, contentType string, body io.Read
 	}
 
 	operationPath := fmt.Sprintf("/runs")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewPlanRunRequest calls the generic PlanRun builder with application/json body
+func NewPlanRunRequest(server string, body PlanRunJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPlanRunRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewPlanRunRequestWithBody constructs an http.Request for the PlanRun method, with any body, and a specified content type
+func NewPlanRunRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/runs/plan")
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -1951,6 +2055,28 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /runs (the `CreateRun` operationId).
 	CreateRunWithResponse(ctx context.Context, body CreateRunJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateRunResponse, error)
 
+	// PlanRunWithBodyWithResponse Say what a training would take, in time and on disk, before there is one.
+	//
+	// Answers a task; its events carry `plan` records, with the recipe and each preset. What was never measured on the
+	// server's machines is measured first, within seconds: until then a record says `measuring`, and another one follows.
+	// Give the id of a ready dataset, or describe photos that are not, or not all, at the server yet.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /runs/plan (the `PlanRun` operationId).
+	PlanRunWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PlanRunResponse, error)
+
+	// PlanRunWithResponse Say what a training would take, in time and on disk, before there is one.
+	//
+	// Answers a task; its events carry `plan` records, with the recipe and each preset. What was never measured on the
+	// server's machines is measured first, within seconds: until then a record says `measuring`, and another one follows.
+	// Give the id of a ready dataset, or describe photos that are not, or not all, at the server yet.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /runs/plan (the `PlanRun` operationId).
+	PlanRunWithResponse(ctx context.Context, body PlanRunJSONRequestBody, reqEditors ...RequestEditorFn) (*PlanRunResponse, error)
+
 	// DeleteRunWithResponse Delete a finished run and its files. Refused with 409 while it is active.
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -2560,6 +2686,54 @@ func (r CreateRunResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r CreateRunResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PlanRunResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Task
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Error
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r PlanRunResponse) GetJSON202() *Task {
+	return r.JSON202
+}
+
+// GetJSONDefault returns the response for an HTTP default `application/json` response
+func (r PlanRunResponse) GetJSONDefault() *Error {
+	return r.JSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PlanRunResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PlanRunResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PlanRunResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PlanRunResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3543,6 +3717,40 @@ func (c *ClientWithResponses) CreateRunWithResponse(ctx context.Context, body Cr
 	return ParseCreateRunResponse(rsp)
 }
 
+// PlanRunWithBodyWithResponse Say what a training would take, in time and on disk, before there is one.
+//
+// Answers a task; its events carry `plan` records, with the recipe and each preset. What was never measured on the
+// server's machines is measured first, within seconds: until then a record says `measuring`, and another one follows.
+// Give the id of a ready dataset, or describe photos that are not, or not all, at the server yet.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /runs/plan (the `PlanRun` operationId).
+func (c *ClientWithResponses) PlanRunWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PlanRunResponse, error) {
+	rsp, err := c.PlanRunWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePlanRunResponse(rsp)
+}
+
+// PlanRunWithResponse Say what a training would take, in time and on disk, before there is one.
+//
+// Answers a task; its events carry `plan` records, with the recipe and each preset. What was never measured on the
+// server's machines is measured first, within seconds: until then a record says `measuring`, and another one follows.
+// Give the id of a ready dataset, or describe photos that are not, or not all, at the server yet.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /runs/plan (the `PlanRun` operationId).
+func (c *ClientWithResponses) PlanRunWithResponse(ctx context.Context, body PlanRunJSONRequestBody, reqEditors ...RequestEditorFn) (*PlanRunResponse, error) {
+	rsp, err := c.PlanRun(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePlanRunResponse(rsp)
+}
+
 // DeleteRunWithResponse Delete a finished run and its files. Refused with 409 while it is active.
 //
 // Returns a wrapper object for the known response body format(s).
@@ -4111,6 +4319,39 @@ func ParseCreateRunResponse(rsp *http.Response) (*CreateRunResponse, error) {
 			return nil, err
 		}
 		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePlanRunResponse parses an HTTP response from a PlanRunWithResponse call
+func ParsePlanRunResponse(rsp *http.Response) (*PlanRunResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PlanRunResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Task
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Error

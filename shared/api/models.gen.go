@@ -163,6 +163,7 @@ func (e State) Valid() bool {
 const (
 	Evaluate TaskKind = "evaluate"
 	Features TaskKind = "features"
+	Plan     TaskKind = "plan"
 	Predict  TaskKind = "predict"
 	Train    TaskKind = "train"
 )
@@ -173,6 +174,8 @@ func (e TaskKind) Valid() bool {
 	case Evaluate:
 		return true
 	case Features:
+		return true
+	case Plan:
 		return true
 	case Predict:
 		return true
@@ -349,6 +352,32 @@ type Notify struct {
 	Share *bool `json:"share,omitempty"`
 }
 
+// Photos A dataset by its numbers. One that the server has is found by its digest, and then planned for exactly.
+type Photos struct {
+	Bytes   int64  `json:"bytes"`
+	Classes int    `json:"classes"`
+	Digest  string `json:"digest"`
+	Images  int    `json:"images"`
+
+	// KnownImages How many of them the server has, see /blobs/missing.
+	KnownImages int `json:"known_images"`
+}
+
+// PlanCreate Exactly one of dataset and photos.
+type PlanCreate struct {
+	// Dataset Id of a ready dataset.
+	Dataset *string `json:"dataset,omitempty"`
+
+	// Photos A dataset by its numbers. One that the server has is found by its digest, and then planned for exactly.
+	Photos *Photos `json:"photos,omitempty"`
+
+	// Profile Which of the server's machine sizes to plan for; the first one when absent.
+	Profile *string `json:"profile,omitempty"`
+
+	// Recipe Every hyperparameter. Give a preset and what differs from it; the answer is whole.
+	Recipe *Recipe `json:"recipe,omitempty"`
+}
+
 // Profile defines model for Profile.
 type Profile struct {
 	// Description What it is, in words: cores, memory, GPU, longest time.
@@ -503,6 +532,9 @@ type CreateDatasetJSONRequestBody = DatasetCreate
 
 // CreateRunJSONRequestBody defines body for CreateRun for application/json ContentType.
 type CreateRunJSONRequestBody = RunCreate
+
+// PlanRunJSONRequestBody defines body for PlanRun for application/json ContentType.
+type PlanRunJSONRequestBody = PlanCreate
 
 // ShareRunJSONRequestBody defines body for ShareRun for application/json ContentType.
 type ShareRunJSONRequestBody = ShareCreate

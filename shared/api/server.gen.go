@@ -41,6 +41,9 @@ type ServerInterface interface {
 	// CreateRun Train a recipe on a ready dataset.
 	// (POST /runs)
 	CreateRun(w http.ResponseWriter, r *http.Request)
+	// PlanRun Say what a training would take, in time and on disk, before there is one.
+	// (POST /runs/plan)
+	PlanRun(w http.ResponseWriter, r *http.Request)
 	// DeleteRun Delete a finished run and its files. Refused with 409 while it is active.
 	// (DELETE /runs/{id})
 	DeleteRun(w http.ResponseWriter, r *http.Request, id ID)
@@ -276,6 +279,20 @@ func (siw *ServerInterfaceWrapper) CreateRun(w http.ResponseWriter, r *http.Requ
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.CreateRun(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PlanRun operation middleware
+func (siw *ServerInterfaceWrapper) PlanRun(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PlanRun(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -699,6 +716,8 @@ func HandlerWithOptions(si ServerInterface, options GorillaServerOptions) http.H
 
 	r.HandleFunc(options.BaseURL+"/runs", wrapper.CreateRun).Methods(http.MethodPost)
 
+	r.HandleFunc(options.BaseURL+"/runs/plan", wrapper.PlanRun).Methods(http.MethodPost)
+
 	r.HandleFunc(options.BaseURL+"/runs/{id}", wrapper.DeleteRun).Methods(http.MethodDelete)
 
 	r.HandleFunc(options.BaseURL+"/runs/{id}", wrapper.GetRun).Methods(http.MethodGet)
@@ -1031,6 +1050,45 @@ type CreateRundefaultJSONResponse struct {
 }
 
 func (response CreateRundefaultJSONResponse) VisitCreateRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PlanRunRequestObject struct {
+	Body *PlanRunJSONRequestBody
+}
+
+type PlanRunResponseObject interface {
+	VisitPlanRunResponse(w http.ResponseWriter) error
+}
+
+type PlanRun202JSONResponse Task
+
+func (response PlanRun202JSONResponse) VisitPlanRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PlanRundefaultJSONResponse struct {
+	Body       Error
+	StatusCode int
+}
+
+func (response PlanRundefaultJSONResponse) VisitPlanRunResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1492,6 +1550,9 @@ type StrictServerInterface interface {
 	// CreateRun Train a recipe on a ready dataset.
 	// (POST /runs)
 	CreateRun(ctx context.Context, request CreateRunRequestObject) (CreateRunResponseObject, error)
+	// PlanRun Say what a training would take, in time and on disk, before there is one.
+	// (POST /runs/plan)
+	PlanRun(ctx context.Context, request PlanRunRequestObject) (PlanRunResponseObject, error)
 	// DeleteRun Delete a finished run and its files. Refused with 409 while it is active.
 	// (DELETE /runs/{id})
 	DeleteRun(ctx context.Context, request DeleteRunRequestObject) (DeleteRunResponseObject, error)
@@ -1773,6 +1834,37 @@ func (sh *strictHandler) CreateRun(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(CreateRunResponseObject); ok {
 		if err := validResponse.VisitCreateRunResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PlanRun operation middleware
+func (sh *strictHandler) PlanRun(w http.ResponseWriter, r *http.Request) {
+	var request PlanRunRequestObject
+
+	var body PlanRunJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PlanRun(ctx, request.(PlanRunRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PlanRun")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PlanRunResponseObject); ok {
+		if err := validResponse.VisitPlanRunResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

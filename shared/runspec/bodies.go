@@ -197,7 +197,8 @@ type Score struct {
 }
 
 // Result is the last record. State is succeeded, failed or cancelled. Recipe is the recipe with every automatic value
-// resolved. TestAccuracy is absent when there is no test split.
+// resolved. TestAccuracy is absent when there is no test split. Planned is what a training was expected to take when it
+// began, and Spent what it took.
 type Result struct {
 	State           string  `json:"state"`
 	Reason          string  `json:"reason,omitempty"`
@@ -207,6 +208,8 @@ type Result struct {
 	Seconds         Float   `json:"seconds"`
 	PeakMemoryBytes int64   `json:"peak_memory_bytes"`
 	Recipe          *Recipe `json:"recipe,omitempty"`
+	Planned         *Cost   `json:"planned,omitempty"`
+	Spent           *Cost   `json:"spent,omitempty"`
 }
 
 // State is a change of a task's state, with a sentence when there is something to say.

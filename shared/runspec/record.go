@@ -30,6 +30,7 @@ const (
 	TypeArtifact   Type = "artifact"
 	TypeCheckpoint Type = "checkpoint"
 	TypePrediction Type = "prediction"
+	TypePlan       Type = "plan"
 	TypeResult     Type = "result"
 	TypeState      Type = "state" // made by the server, never by a trainer
 )
@@ -121,6 +122,8 @@ func decodeBody(t Type, b []byte) (any, error) {
 		return as[Checkpoint](b)
 	case TypePrediction:
 		return as[Prediction](b)
+	case TypePlan:
+		return as[Plan](b)
 	case TypeResult:
 		return as[Result](b)
 	case TypeState:

@@ -18,6 +18,8 @@ func float(v float64) *runspec.Float {
 // bodies has one full body of each type.
 func bodies() map[runspec.Type]any {
 	recipe := runspec.Default(runspec.Best)
+	cost := runspec.Cost{Seconds: 7, Phases: []runspec.PhaseSeconds{{Phase: runspec.PhaseHead, Seconds: 7}}, Rows: 4, CachedRows: 1,
+		CacheBytes: 3, FileBytes: 1 << 40, Unknown: []string{"onnx"}}
 	return map[runspec.Type]any{
 		runspec.TypePhase:    runspec.Phase{Phase: runspec.PhaseHead, Total: 40},
 		runspec.TypeProgress: runspec.Progress{Phase: runspec.PhaseFeatures, Done: 3, Total: 9, Rate: 1.5, ETASeconds: runspec.Float(math.Inf(1))},
@@ -33,8 +35,9 @@ func bodies() map[runspec.Type]any {
 		runspec.TypeArtifact:   runspec.Artifact{Name: "model.h5", Format: "h5", Bytes: 9, SHA256: "ff", Accuracy: float(0.9), Agreement: float(1), MsPerImage: float(2.5), Note: "ok"},
 		runspec.TypeCheckpoint: runspec.Checkpoint{Step: 12, Epoch: 3},
 		runspec.TypePrediction: runspec.Prediction{Index: 1, SHA256: "ab", Top: []runspec.Score{{Label: "tulip", Probability: 0.8}}},
+		runspec.TypePlan:       runspec.Plan{Measuring: true, Options: []runspec.PlanOption{{Name: runspec.PlanGiven, Recipe: recipe, Cost: cost, Refused: "no"}}},
 		runspec.TypeResult: runspec.Result{State: "succeeded", BestEpoch: 5, ValAccuracy: 0.9, TestAccuracy: float(0.88), Seconds: 12,
-			PeakMemoryBytes: 5, Recipe: &recipe},
+			PeakMemoryBytes: 5, Recipe: &recipe, Planned: &cost, Spent: &runspec.Cost{Seconds: 12}},
 		runspec.TypeState: runspec.State{State: "running", Reason: "on its way", Attempt: 2},
 	}
 }

@@ -14,6 +14,7 @@ const (
 	Features Kind = "features" // only fill the activation cache, one part of the images
 	Evaluate Kind = "evaluate"
 	Predict  Kind = "predict"
+	Planning Kind = "plan" // what a training would take, before there is one
 )
 
 // Spec is what the server tells a trainer about one attempt, read from spec.json. All paths are absolute on the
@@ -29,7 +30,8 @@ type Spec struct {
 	Inputs   string   `json:"inputs,omitempty"` // Predict: path of a pack with the images, answered in its order
 	Paths    Paths    `json:"paths"`
 	Callback Callback `json:"callback"`
-	Parts    int      `json:"parts,omitempty"` // Features: how many trainers share the work; each is told its index from 0
+	Parts    int      `json:"parts,omitempty"`  // Features: how many trainers share the work; each is told its index from 0
+	Photos   *Photos  `json:"photos,omitempty"` // Planning: what there is to say of images without a manifest; Dataset is empty then
 }
 
 // Dataset names the images of a task.
