@@ -58,6 +58,6 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(trainCommand(), featuresCommand(), evaluateCommand(), predictCommand(), bases.Command(quietTensorFlow))
+	root.AddCommand(trainCommand(), featuresCommand(), evaluateCommand(), predictCommand(), planCommand(), bases.Command(quietTensorFlow))
 	return root
 }

@@ -52,6 +52,22 @@ func featuresCommand() *cobra.Command {
 	return c
 }
 
+func planCommand() *cobra.Command {
+	var spec string
+	c := &cobra.Command{
+		Use:   "plan --spec FILE",
+		Short: "Say what a training would take, in time and on disk",
+		Long: "Says for the spec's recipe and for each preset how long a training would take on this machine and what it would add on\n" +
+			"disk, from what trainings before it took. What was never measured is measured first, within seconds. The answers are\n" +
+			"records of type plan in records.jsonl.\n\nExit codes are those of train.",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return runTask(c, runspec.Planning, spec) },
+	}
+	c.Flags().StringVar(&spec, "spec", "", "spec.json to work from")
+	_ = c.MarkFlagRequired("spec") // fails only for a flag that does not exist
+	return c
+}
+
 // part is this process' number among those that share a task; 0 when it was told none.
 func part() (int, error) {
 	text := os.Getenv(partEnv)

@@ -57,6 +57,7 @@ type Attempt struct {
 
 	artifacts []runspec.Artifact
 	result    runspec.Result
+	ledger    ledger
 }
 
 // Options of Run.
@@ -135,6 +136,8 @@ func (a *Attempt) work(ctx context.Context, o Options) error {
 		return a.evaluateModel(ctx)
 	case runspec.Predict:
 		return a.predict(ctx)
+	case runspec.Planning:
+		return a.plan(ctx)
 	}
 	return fail(runspec.ExitBadSpec, "the spec asks for %q, which this trainer does not know; install server and trainer of the same release", a.spec.Kind)
 }
@@ -190,6 +193,9 @@ func (a *Attempt) end(ctx context.Context, err error) error {
 	}
 	a.result.Seconds = runspec.Float(time.Since(a.started).Seconds())
 	a.result.PeakMemoryBytes = journal.PeakMemory()
+	if a.spec.Kind == runspec.Train {
+		a.result.Spent = a.spent()
+	}
 	var failure *Failure
 	switch {
 	case err == nil:
@@ -246,7 +252,7 @@ func ExitCode(err error) int {
 // phase announces a phase and returns its progress reporter, which passes on at most 4 calls a second and the last.
 func (a *Attempt) phase(name string, total int) func(done, total int) {
 	tf.Release() // what the phase before needed
-	a.journal.Add(runspec.TypePhase, runspec.Phase{Phase: name, Total: total})
+	a.begin(name, total)
 	const apart = 250 * time.Millisecond
 	start, at, last := time.Now(), -1, time.Time{}
 	return func(done, total int) {

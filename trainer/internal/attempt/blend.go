@@ -29,22 +29,29 @@ type partner struct {
 	refit fit.Head // the same, having learned from the validation photos as well
 }
 
-func (t *training) partner(ctx context.Context, r runspec.Recipe) (partner, error) {
-	p := partner{net: t.plain}
-	if r.Features != deepFeatures || !t.cut.cached() {
-		return p, nil
+// partnerParts are the lengths of the features of several depths that lie before the cut; none where there is no partner.
+func (t *training) partnerParts() []int {
+	if t.recipe.Features != deepFeatures || !t.cut.cached() {
+		return nil
 	}
 	parts, err := t.base.Parts()
 	if err != nil {
-		return p, err
+		return nil // the features of several depths come from the same shapes
 	}
-	p.net.Taps = t.plain.Before(t.cut.name, t.plain.Taps)
-	if len(p.net.Taps) == 0 {
+	return parts[:len(t.plain.Before(t.cut.name, t.plain.Taps))]
+}
+
+func (t *training) partner(ctx context.Context, r runspec.Recipe) (partner, error) {
+	p := partner{net: t.plain}
+	parts := t.partnerParts()
+	if len(parts) == 0 {
 		return p, nil
 	}
-	for _, width := range parts[:len(p.net.Taps)] {
+	p.net.Taps = t.plain.Before(t.cut.name, t.plain.Taps)
+	for _, width := range parts {
 		p.span.to += width
 	}
+	var err error
 	if p.net, err = p.net.Deep(); err != nil {
 		return p, err
 	}

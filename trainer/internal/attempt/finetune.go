@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/cultivar-ml/cultivar/shared/manifest"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
@@ -13,6 +14,7 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/features"
 	"github.com/cultivar-ml/cultivar/trainer/internal/finetune"
 	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
+	"github.com/cultivar-ml/cultivar/trainer/internal/plan"
 )
 
 // cut is where fine-tuning begins. name is empty when there is none.
@@ -31,9 +33,6 @@ func (t *training) close() {
 		t.cut.set.Close()
 	}
 }
-
-// headEpochs is how long the head has learned with which fine-tuning begins.
-const headEpochs = 5
 
 // finetuneRate suits batches of 32 of all bases: with 1e-3 a set of hand signs collapsed, with 3e-4 none did.
 const (
@@ -100,6 +99,7 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 	if t.cut.name == "" || a.stopped.Load() {
 		return false, nil
 	}
+	t.took = tuned{begun: time.Now()}
 	if !t.cut.cached() {
 		if t.studio, err = a.openStudio(t); err != nil {
 			return false, fmt.Errorf("fine-tune: %w", err)
@@ -126,7 +126,9 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 		e.Epoch, e.Attempt = c.State.Epoch+e.Epoch, a.spec.Attempt
 		a.journal.Add(runspec.TypeEpoch, e)
 		progress(s.Epoch, r.FinetuneEpochs)
-		return a.stopped.Load(), save()
+		err := save()
+		t.took.epoch()
+		return a.stopped.Load(), err
 	}
 	var last finetune.State
 	err = a.untilStopped(ctx, func(ctx context.Context) (err error) {
@@ -139,6 +141,7 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 	if err != nil {
 		return false, fmt.Errorf("fine-tune: %w", err)
 	}
+	a.learnedTuning(t)
 	if last.BestEpoch > 0 {
 		kept, err = a.keepTuned(ctx, t, tuning, last, c)
 	}
@@ -163,11 +166,13 @@ func (t *training) openTuning(ctx context.Context, head *fit.Training, c *checkp
 		d.Train, d.Read, d.Fresh = plainViews(d.Train), t.studio.read, true
 	}
 	early := r
-	early.Epochs, early.Patience = headEpochs, headEpochs
+	early.Epochs, early.Patience = plan.EarlyEpochs, plan.EarlyEpochs
+	start := time.Now()
 	brief, end, err := t.headOn(ctx, t.lastFeatures(), early)
 	if err != nil {
 		return nil, err
 	}
+	t.took.early = time.Since(start)
 	end.Best = end.Params
 	from := brief.Scaled(end)
 	_, loss, err := t.calibrate(head.Head(c.State))

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/cultivar-ml/cultivar/shared/manifest"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
@@ -50,6 +51,7 @@ func (t *training) heldRows() []int {
 
 // evaluateHead judges what is kept on images it has not learned from.
 func (a *Attempt) evaluateHead(t *training) error {
+	start := time.Now()
 	side, name, samples := t.held()
 	progress := a.phase(runspec.PhaseEvaluate, len(samples))
 	answers := make([]evaluate.Answer, len(samples))
@@ -65,7 +67,9 @@ func (a *Attempt) evaluateHead(t *training) error {
 	if side == manifest.Test {
 		a.result.TestAccuracy = &report.Accuracy
 	}
-	return a.keepReport(report)
+	err := a.keepReport(report)
+	a.judged(t, time.Since(start))
+	return err
 }
 
 // keep writes a file that is no model into the artifacts and records it.
@@ -133,17 +137,21 @@ func (a *Attempt) export(ctx context.Context, t *training) error {
 	if err != nil {
 		return err
 	}
+	start := time.Now()
 	sample, classes, err := a.sample(t, model)
 	if err != nil {
 		return err
 	}
+	a.sampled(time.Since(start))
 	for i, name := range t.recipe.Exports {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		start := time.Now()
 		if err := a.exportOne(name, t, model, sample, classes); err != nil {
 			return err
 		}
+		a.exported(name, time.Since(start))
 		progress(i+3, files)
 	}
 	if err := a.report(t, model); err != nil {
@@ -226,30 +234,37 @@ func accuracy(probabilities []float32, classes []int) float64 {
 	return float64(right) / float64(max(1, len(classes)))
 }
 
-// sample prepares held-out images for the check of exports, with the trained model's own answers.
+// sample prepares held-out images for the check of exports, with the trained model's own answers, and tells their classes.
 func (a *Attempt) sample(t *training, model network.Model) (export.Sample, []int, error) {
 	_, _, held := t.held()
 	held = held[:min(len(held), checkImages)]
-	renderer := data.Renderer{Size: model.Network.Size, Fit: t.key.Fit}
+	items, classes := make([]data.Item, len(held)), make([]int, len(held))
+	for i, h := range held {
+		items[i] = t.items[t.wants[h.Row].Item]
+		classes[i] = items[i].Class
+	}
+	s, err := a.sampleOf(items, model, t.key.Fit)
+	return s, classes, err
+}
+
+func (a *Attempt) sampleOf(items []data.Item, model network.Model, fit data.Fit) (export.Sample, error) {
+	renderer := data.Renderer{Size: model.Network.Size, Fit: fit}
 	var huge sync.Mutex
 	decoder, err := data.NewDecoder(&huge)
 	if err != nil {
-		return export.Sample{}, nil, err
+		return export.Sample{}, err
 	}
 	defer decoder.Close()
-	s := export.Sample{Labels: t.labels, Images: make([]float32, len(held)*renderer.Values())}
-	classes := make([]int, len(held))
-	for i, h := range held {
-		item := t.items[t.wants[h.Row].Item]
+	s := export.Sample{Labels: model.Labels, Images: make([]float32, len(items)*renderer.Values())}
+	for i, item := range items {
 		file, err := a.render(s.Images[i*renderer.Values():(i+1)*renderer.Values()], decoder, &renderer, item)
 		if err != nil {
-			return s, nil, fmt.Errorf("prepare the check of exports: %w", err)
+			return s, fmt.Errorf("prepare the check of exports: %w", err)
 		}
 		s.Encoded = append(s.Encoded, file)
-		classes[i] = item.Class
 	}
 	s.Probabilities, err = answers(model, s.Images)
-	return s, classes, err
+	return s, err
 }
 
 // answers runs a model on prepared images [n,size,size,3].

@@ -29,7 +29,7 @@ func (a *Attempt) openModel() (*classify.Classifier, error) {
 
 // evaluateModel measures an exported model on a whole dataset.
 func (a *Attempt) evaluateModel(ctx context.Context) error {
-	a.journal.Add(runspec.TypePhase, runspec.Phase{Phase: runspec.PhasePrepare})
+	a.begin(runspec.PhasePrepare, 0)
 	d, notes, err := openDataset(a.spec.Dataset)
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/features"
 	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
+	"github.com/cultivar-ml/cultivar/trainer/internal/plan"
 )
 
 // errStopped ends the feature pass when the user wants to finish now.
@@ -27,6 +28,7 @@ var errStopped = errors.New("told to finish now")
 // training is what the phases of a train task hand on.
 type training struct {
 	dataset
+	spec    runspec.Recipe  // as given
 	recipe  runspec.Recipe  // resolved as far as the phases have come
 	base    network.Network // what is kept: plain, or with features of several depths
 	plain   network.Network // the base as it is
@@ -37,6 +39,7 @@ type training struct {
 	set     *features.Set
 	cut     cut     // where fine-tuning begins, if it is asked for
 	studio  *studio // where all of the base is fine-tuned
+	took    tuned   // by fine-tuning
 	head    fit.Head
 	tuned   network.Weights // arrays of the base that fine-tuning changed and that are kept; nil: none
 	answers []float32       // probabilities [n,classes] that what is kept gives for the held-out photos
@@ -62,12 +65,16 @@ func (a *Attempt) train(ctx context.Context) error {
 	if err := a.evaluateHead(t); err != nil {
 		return err
 	}
-	return a.export(ctx, t)
+	if err := a.export(ctx, t); err != nil {
+		return err
+	}
+	a.remember(t)
+	return nil
 }
 
 // load reads the dataset and the base.
 func (a *Attempt) load() (*training, error) {
-	a.journal.Add(runspec.TypePhase, runspec.Phase{Phase: runspec.PhasePrepare})
+	a.begin(runspec.PhasePrepare, 0)
 	d, notes, err := openDataset(a.spec.Dataset)
 	if err != nil {
 		return nil, err
@@ -75,27 +82,20 @@ func (a *Attempt) load() (*training, error) {
 	for _, note := range notes {
 		a.journal.Log("info", note)
 	}
-	t := &training{dataset: d, recipe: a.spec.Recipe}
+	t := &training{dataset: d, spec: a.spec.Recipe, recipe: a.spec.Recipe}
 	return t, a.loadBase(t)
 }
 
 // prepare also decides which image is for what.
 func (a *Attempt) prepare() (*training, error) {
-	for _, name := range a.spec.Recipe.Exports {
-		format, err := export.ParseFormat(name)
-		if err == nil {
-			err = export.Ready(format)
-		}
-		if err != nil {
-			return nil, fail(runspec.ExitBadSpec, "%v", err)
-		}
+	if err := readyExports(a.spec.Recipe); err != nil {
+		return nil, err
 	}
 	t, err := a.load()
 	if err != nil {
 		return nil, err
 	}
-	split := manifest.SplitOptions{Seed: t.recipe.Seed, Validation: t.recipe.Validation, Test: t.recipe.Test}
-	sides, notes := manifest.Split(t.images, split)
+	sides, notes := manifest.Split(t.images, t.shares())
 	t.sides = sides
 	for _, note := range notes {
 		a.journal.Log("info", note)
@@ -104,7 +104,31 @@ func (a *Attempt) prepare() (*training, error) {
 		return nil, err
 	}
 	t.wants = t.rows()
+	if err := a.expect(t); err != nil {
+		return nil, err
+	}
+	took := time.Since(a.started).Seconds()
+	a.learned(func(note plan.Note) { plan.LearnBeginning(note, took) })
 	return t, nil
+}
+
+// readyExports refuses formats that cannot be made here, before anything is done for them.
+func readyExports(r runspec.Recipe) error {
+	for _, name := range r.Exports {
+		format, err := export.ParseFormat(name)
+		if err == nil {
+			err = export.Ready(format)
+		}
+		if err != nil {
+			return fail(runspec.ExitBadSpec, "%v", err)
+		}
+	}
+	return nil
+}
+
+// shares say how the images are divided.
+func (t *training) shares() manifest.SplitOptions {
+	return manifest.SplitOptions{Seed: t.recipe.Seed, Validation: t.recipe.Validation, Test: t.recipe.Test}
 }
 
 // loadBase resolves base and image size.
@@ -193,7 +217,7 @@ func (a *Attempt) computeFeatures(ctx context.Context, t *training) error {
 	}
 	pass := &features.Pass{Network: t.base, Weights: t.weights, Fit: t.key.Fit, Packs: a.spec.Paths.Packs,
 		Items: t.items, Wants: t.wants, Notes: a.dir, Suspects: suspects,
-		Progress: a.phase(runspec.PhaseFeatures, len(t.wants)),
+		Progress: a.counted(a.phase(runspec.PhaseFeatures, len(t.wants))),
 		Problem: func(item data.Item, fault *data.Fault) {
 			a.problem(item, t.labels[item.Class], fault)
 		}}
@@ -213,6 +237,7 @@ func (a *Attempt) computeFeatures(ctx context.Context, t *training) error {
 	if err != nil {
 		return err
 	}
+	a.readPhotos(t, pass.Timing)
 	t.set = sets[0]
 	if t.cut.cached() {
 		t.cut.set = sets[1]
@@ -267,6 +292,7 @@ func (t *training) fitData() (fit.Data, error) {
 }
 
 func (a *Attempt) trainHead(ctx context.Context, t *training) error {
+	start := time.Now()
 	d, err := t.fitData()
 	if err != nil {
 		return err
@@ -286,6 +312,7 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 		return err
 	}
 	t.recipe = c.Recipe
+	first := c.Epoch()
 	saved := time.Now()
 	save := func() error {
 		saved = time.Now()
@@ -295,7 +322,7 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 		a.journal.Add(runspec.TypeCheckpoint, runspec.Checkpoint{Step: c.State.Params.Step, Epoch: c.Epoch()})
 		return nil
 	}
-	if c.Epoch() > 0 { // the earlier executor's folder may be gone next time
+	if first > 0 { // the earlier executor's folder may be gone next time
 		if err := save(); err != nil {
 			return err
 		}
@@ -322,6 +349,7 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 	if err != nil {
 		return fmt.Errorf("train the head: %w", err)
 	}
+	a.learnedHead(t, d, first, c.State.Epoch, time.Since(start))
 	if kept, err := a.finetune(ctx, t, training, &c, save); kept || err != nil {
 		return err
 	}

@@ -2,21 +2,19 @@ package features
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/cultivar-ml/cultivar/shared/manifest"
 	"github.com/cultivar-ml/cultivar/trainer/internal/data"
-	"github.com/cultivar-ml/cultivar/trainer/internal/graph"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
-	"github.com/cultivar-ml/cultivar/trainer/internal/tf"
 )
 
 const (
@@ -52,6 +50,8 @@ type Pass struct {
 	Progress func(done, total int)
 	// Problem hears of images that cannot be used, one call at a time.
 	Problem func(item data.Item, fault *data.Fault)
+	// Timing is what Run took; it is there when Run has returned.
+	Timing Timing
 }
 
 // job is one image with the wanted rows that the cache does not have.
@@ -67,7 +67,8 @@ type job struct {
 // the pass early. The caller closes the sets.
 func (p *Pass) Run(ctx context.Context, caches ...*Cache) ([]*Set, error) {
 	rows := p.Rows()
-	sets, err := FindAll(caches, rows)
+	p.Timing = Timing{}
+	sets, err := p.find(caches, rows)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +82,7 @@ func (p *Pass) Run(ctx context.Context, caches ...*Cache) ([]*Set, error) {
 		r.outs = append(r.outs, &output{writer: &writer{dir: c.dir, name: c.writer, dim: c.key.Dim}, layers: c.key.outputs(), had: sets[i].found()})
 		sets[i].Close()
 	}
+	start := time.Now()
 	err = r.all(ctx, jobs, suspected)
 	// Kept also after a failure: the next attempt goes on from here.
 	if published := r.publish(); err == nil {
@@ -89,8 +91,19 @@ func (p *Pass) Run(ctx context.Context, caches ...*Cache) ([]*Set, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.Timing.Wall = time.Since(start)
+	for _, o := range r.outs {
+		p.Timing.Written += o.wrote
+	}
 	p.Progress(len(rows), len(rows)) // rows that occur twice were computed once
-	return FindAll(caches, rows)
+	return p.find(caches, rows)
+}
+
+func (p *Pass) find(caches []*Cache, rows []Row) ([]*Set, error) {
+	start := time.Now()
+	sets, err := FindAll(caches, rows)
+	p.Timing.Find += time.Since(start)
+	return sets, err
 }
 
 // FindAll looks the rows up in each cache. The caller closes the sets.
@@ -194,6 +207,7 @@ func (r *run) compute(ctx context.Context, jobs []job, workers int) error {
 	if len(jobs) == 0 {
 		return nil
 	}
+	r.Timing.Workers = max(r.Timing.Workers, workers)
 	group, ctx := errgroup.WithContext(ctx)
 	feed := make(chan job, ahead)
 	group.Go(func() error {
@@ -213,12 +227,18 @@ func (r *run) compute(ctx context.Context, jobs []job, workers int) error {
 	})
 	for i := range workers {
 		group.Go(func() error {
+			start := time.Now()
 			w, err := newWorker(r, i)
 			if err != nil {
 				return err
 			}
 			defer w.close()
-			return w.work(ctx, feed)
+			w.timing.Startup = time.Since(start)
+			err = w.work(ctx, feed)
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.Timing.add(w.timing)
+			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -234,127 +254,4 @@ func (r *run) skip(j job, fault *data.Fault) {
 	r.Problem(r.Items[j.item], fault)
 	r.done += len(j.wants)
 	r.Progress(r.done, len(r.rows))
-}
-
-// worker is one core's decoder and network.
-type worker struct {
-	pass     *run
-	note     *note
-	decoder  *data.Decoder
-	renderer data.Renderer
-	frozen   *graph.Frozen
-	batch    []float32
-	wants    []int       // of the images in the batch
-	values   [][]float32 // of each layer
-}
-
-func newWorker(r *run, number int) (*worker, error) {
-	w := &worker{pass: r, renderer: data.Renderer{Size: r.Network.Size, Fit: r.Fit}}
-	w.batch = make([]float32, batchSize*w.renderer.Values())
-	var err error
-	if w.note, err = newNote(r.Notes, number); err != nil {
-		return nil, err
-	}
-	if w.decoder, err = data.NewDecoder(&r.huge); err != nil {
-		w.note.done()
-		return nil, err
-	}
-	if w.frozen, err = graph.NewFrozen(r.Network, r.Weights, r.layers(), graph.Options{Threads: 1}); err != nil {
-		w.note.done()
-		w.decoder.Close()
-		return nil, err
-	}
-	return w, nil
-}
-
-func (w *worker) close() {
-	w.note.done()
-	w.decoder.Close()
-	w.frozen.Close()
-}
-
-// held is what a file takes of aheadBytes. The size of a user's own file, which is no part of a training, is not known
-// before it is read.
-func held(item data.Item) int64 { return min(max(1, item.Length), manifest.MaxFileBytes) }
-
-// render prepares the wanted views of an image and runs the network whenever a batch is full.
-func (w *worker) render(j job) error {
-	if j.err != nil {
-		return w.fault(j, j.err)
-	}
-	hash := w.pass.Items[j.item].Hash
-	if err := w.note.set(hash, w.pass.Suspects[hash]+1); err != nil {
-		return err
-	}
-	var pixels data.Pixels
-	decodedFor := 0
-	for _, want := range j.wants {
-		view := w.pass.Wants[want].View
-		if need := data.Need(view, w.renderer.Size); need != decodedFor {
-			var err error
-			if pixels, err = w.decoder.Decode(j.file, need); err != nil {
-				return w.fault(j, err)
-			}
-			decodedFor = need
-		}
-		at := len(w.wants) * w.renderer.Values()
-		w.renderer.Render(w.batch[at:at+w.renderer.Values()], pixels, data.ViewOf(hash, view))
-		w.wants = append(w.wants, want)
-		if len(w.wants) == batchSize {
-			if err := w.flush(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// fault skips an image that is itself to blame; any other error ends the pass.
-func (w *worker) fault(j job, err error) error {
-	var fault *data.Fault
-	if !errors.As(err, &fault) {
-		return err
-	}
-	w.pass.skip(j, fault)
-	return nil
-}
-
-func (w *worker) work(ctx context.Context, feed <-chan job) error {
-	for j := range feed {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		err := w.render(j)
-		w.pass.read.Release(held(w.pass.Items[j.item]))
-		if err != nil {
-			return err
-		}
-	}
-	return w.flush()
-}
-
-// flush runs the network on what is in the batch; the rest of a batch that is not full is zero.
-func (w *worker) flush() error {
-	if len(w.wants) == 0 {
-		return nil
-	}
-	clear(w.batch[len(w.wants)*w.renderer.Values():])
-	size := w.renderer.Size
-	batch, err := tf.FromFloats([]int{batchSize, size, size, 3}, w.batch)
-	if err != nil {
-		return err
-	}
-	out, err := w.frozen.Run(batch)
-	if err != nil {
-		return err
-	}
-	w.values = slices.Grow(w.values, len(out))[:len(out)]
-	for i := range out {
-		if w.values[i], err = tf.Floats(out[i], w.values[i]); err != nil {
-			return err
-		}
-	}
-	err = w.pass.store(w.wants, w.values)
-	w.wants = w.wants[:0]
-	return err
 }

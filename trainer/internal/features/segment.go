@@ -88,6 +88,7 @@ type writer struct {
 	count int // the last segment's number
 	rows  []Row
 	data  []byte
+	wrote int64 // bytes of all segments
 }
 
 // What is collected before it is published: some seconds of work.
@@ -153,6 +154,7 @@ func (w *writer) publish() error {
 	if err != nil {
 		return fmt.Errorf("store features: %w", err)
 	}
+	w.wrote += int64(len(head) + len(w.data))
 	w.rows, w.data = w.rows[:0], w.data[:0]
 	return nil
 }

@@ -189,3 +189,12 @@ func norm(v Vector) float64 {
 	}
 	return math.Sqrt(sum)
 }
+
+// Trained is how many numbers are trained of a network's Suffix with a head of so many classes.
+func Trained(net network.Network, classes int) (int, error) {
+	l, err := newLayout(net, fit.Scaled{Bias: make([]float32, classes)}, false)
+	if err != nil {
+		return 0, fmt.Errorf("fine-tune: %w", err)
+	}
+	return l.size, nil
+}

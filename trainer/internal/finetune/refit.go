@@ -12,12 +12,15 @@ const (
 	refitRate = 0.3
 )
 
+// RefitEpochs is how many epochs Refit goes on after a training of so many.
+func RefitEpochs(epochs int) int { return max(1, int(refitPart*float64(epochs))) }
+
 // Refit goes on from the best weights of s for some epochs more on the training and the validation images together, once
 // validation has answered what it was held back for. When ctx ends, its cause is returned and nothing is changed; the same
 // call ends the same.
 func (t *Training) Refit(ctx context.Context, s State) (State, error) {
 	images := byImage(slices.Concat(t.data.Train, t.data.Val))
-	epochs := max(1, int(refitPart*float64(t.settings.Epochs)))
+	epochs := RefitEpochs(t.settings.Epochs)
 	plan := schedule{t.settings.Rate * refitRate, epochs * t.steps(len(images))}
 	again := State{Epoch: t.settings.Epochs, Weights: slices.Clone(s.Best), Mean: slices.Clone(s.Best),
 		M: make(Vector, len(s.Best)), V: make(Vector, len(s.Best)), RateScale: s.RateScale}

@@ -245,3 +245,21 @@ func cosine(full float64, step, steps int) float64 {
 	progress := min(1, float64(step)/float64(max(1, steps)))
 	return full * (floor + (1-floor)*(1+math.Cos(math.Pi*progress))/2)
 }
+
+// Amount is how much a training has to learn from.
+type Amount struct {
+	Rows, Plain, Val int // training samples, those among them that are view 0, and validation samples
+	Dim, Classes     int
+}
+
+// Work is how many products of a feature and a weight a training takes: choosing L2 where r leaves it open, epochs, and
+// refit epochs with the validation samples. Learning from a sample counts once, measuring on one half. Time is in
+// proportion to it.
+func Work(r runspec.Recipe, a Amount, epochs, refit int) float64 {
+	samples := float64(epochs)*(float64(a.Rows)+float64(a.Val)/2) + float64(refit)*(float64(a.Rows)+1.5*float64(a.Val))
+	if r.L2 == 0 && r.Head != Dense {
+		searched := float64(min(a.Plain, max(500, searchProducts/a.Classes)))
+		samples += float64(tried*len(candidates())) * searched * (searchEpochs*(folds-1) + 0.5) / folds
+	}
+	return samples * float64(a.Dim) * float64(a.Classes)
+}
