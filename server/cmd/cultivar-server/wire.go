@@ -86,8 +86,8 @@ func openRunner(c config.Config, executable string, log *slog.Logger) (runner.Ru
 	if c.Runner != config.RunnerKubernetes {
 		r, err := local.New(local.Options{
 			Dir: filepath.Join(c.Data, "jobs"), Self: []string{executable, "supervise"}, Trainer: c.Trainer,
-			// A prediction is somebody waiting at a screen: it never queues behind a training.
-			Slots: map[runspec.Kind]int{runspec.Train: c.Slots, runspec.Evaluate: 1, runspec.Predict: 1},
+			// A prediction or a plan is somebody waiting at a screen: it never queues behind a training.
+			Slots: map[runspec.Kind]int{runspec.Train: c.Slots, runspec.Evaluate: 1, runspec.Predict: 1, runspec.Planning: 1},
 		})
 		return r, nil, func() {}, err
 	}

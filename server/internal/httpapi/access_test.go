@@ -31,6 +31,7 @@ var scopes = map[string]string{
 	"DELETE /uploads/{id}":                        "upload",
 	"GET /runs":                                   "read",
 	"POST /runs":                                  "train",
+	"POST /runs/plan":                             "train",
 	"GET /runs/{id}":                              "read",
 	"DELETE /runs/{id}":                           "train",
 	"POST /runs/{id}/stop":                        "train",

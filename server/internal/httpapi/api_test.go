@@ -93,6 +93,11 @@ func contentType(operation string) string {
 	return "application/json"
 }
 
+// described is the description of photos in a plan's order.
+func described(images, known, bytes, classes int) string {
+	return fmt.Sprintf(`{"digest":%q,"images":%d,"known_images":%d,"bytes":%d,"classes":%d}`, strings.Repeat("0", 64), images, known, bytes, classes)
+}
+
 func TestRefusals(t *testing.T) {
 	f := newFixture(t)
 	ready := f.dataset("alice")
@@ -120,6 +125,18 @@ func TestRefusals(t *testing.T) {
 		{"run: epochs out of range", "POST", "/runs", `{"dataset":"` + ready.Id + `","recipe":{"epochs":-1}}`, 400, "invalid", "epochs", "recipe.epochs"},
 		{"run: unknown hyperparameter", "POST", "/runs", `{"dataset":"` + ready.Id + `","recipe":{"epoch":1}}`, 400, "invalid", "epoch", ""},
 		{"run: unknown base", "POST", "/runs", `{"dataset":"` + ready.Id + `","recipe":{"base":"huge"}}`, 400, "invalid", "tiny", "recipe.base"},
+		{"plan: of nothing", "POST", "/runs/plan", `{}`, 400, "invalid", "either", ""},
+		{"plan: of both", "POST", "/runs/plan", `{"dataset":"` + ready.Id + `","photos":` + described(1, 1, 1, 2) + `}`, 400, "invalid", "either", ""},
+		{"plan: no dataset", "POST", "/runs/plan", `{"dataset":"none"}`, 404, "not_found", "none", ""},
+		{"plan: dataset not ready", "POST", "/runs/plan", `{"dataset":"` + receiving.Id + `"}`, 409, "conflict", "has not arrived", ""},
+		{"plan: no digest", "POST", "/runs/plan", `{"photos":{"digest":"x","images":1,"known_images":1,"bytes":1,"classes":2}}`, 400, "invalid", "", "photos.digest"},
+		{"plan: no images", "POST", "/runs/plan", `{"photos":` + described(0, 0, 1, 2) + `}`, 400, "invalid", "", "photos.images"},
+		{"plan: more known than there are", "POST", "/runs/plan", `{"photos":` + described(1, 2, 1, 2) + `}`, 400, "invalid", "", "photos.known_images"},
+		{"plan: no bytes", "POST", "/runs/plan", `{"photos":` + described(1, 1, 0, 2) + `}`, 400, "invalid", "", "photos.bytes"},
+		{"plan: one class", "POST", "/runs/plan", `{"photos":` + described(1, 1, 1, 1) + `}`, 400, "invalid", "", "photos.classes"},
+		{"plan: views out of range", "POST", "/runs/plan", `{"dataset":"` + ready.Id + `","recipe":{"views":0}}`, 400, "invalid", "views", "recipe.views"},
+		{"plan: unknown base", "POST", "/runs/plan", `{"dataset":"` + ready.Id + `","recipe":{"base":"huge"}}`, 400, "invalid", "tiny", "recipe.base"},
+		{"plan: unknown machine size", "POST", "/runs/plan", `{"dataset":"` + ready.Id + `","profile":"huge"}`, 400, "invalid", "huge", "profile"},
 		{"run: unknown", "POST", "/runs/none/stop", "", 404, "not_found", "", ""},
 		{"missing: half a hash", "POST", "/blobs/missing", "12345", 400, "invalid", "5 bytes", ""},
 		{"missing: too many", "POST", "/blobs/missing", strings.Repeat("x", 32*10_000+1), 413, "too_large", "", ""},

@@ -151,6 +151,15 @@ func (o operations) DeleteRun(ctx context.Context, r api.DeleteRunRequestObject)
 	return api.DeleteRun204Response{}, nil
 }
 
+// PlanRun implements api.StrictServerInterface.
+func (o operations) PlanRun(ctx context.Context, r api.PlanRunRequestObject) (api.PlanRunResponseObject, error) {
+	t, err := o.Tasks.Plan(ctx, user(ctx), *r.Body)
+	if err != nil {
+		return nil, err
+	}
+	return api.PlanRun202JSONResponse(task(t)), nil
+}
+
 // StopRun implements api.StrictServerInterface.
 func (o operations) StopRun(ctx context.Context, r api.StopRunRequestObject) (api.StopRunResponseObject, error) {
 	t, err := o.Tasks.Stop(ctx, user(ctx), r.Id)

@@ -64,6 +64,16 @@ func (s *Store) Dataset(ctx context.Context, user, id string) (Dataset, error) {
 	return d, nil
 }
 
+// DatasetByDigest returns a user's dataset of that digest.
+func (s *Store) DatasetByDigest(ctx context.Context, user, digest string) (Dataset, error) {
+	d, err := scanDataset(s.read.QueryRowContext(ctx,
+		"SELECT "+datasetColumns+" FROM datasets WHERE owner = $1 AND digest = $2", user, digest))
+	if err != nil {
+		return Dataset{}, fmt.Errorf("get dataset: %w", err)
+	}
+	return d, nil
+}
+
 // Page asks for up to Limit rows that are older than the row Before; empty: from the newest.
 type Page struct {
 	Before string // "<created>.<id>" of the last row seen

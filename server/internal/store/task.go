@@ -135,6 +135,9 @@ func (s *Store) AddTask(ctx context.Context, t Task) (Task, error) {
 
 // present makes sure, in the transaction that adds t, that what t works on was not deleted since it was looked up.
 func (s *Store) present(ctx context.Context, tx *sql.Tx, t Task) error {
+	if t.Kind == runspec.Planning && t.Dataset == "" { // for photos that are not here
+		return nil
+	}
 	query, id := "SELECT COUNT(*) FROM datasets WHERE owner = $1 AND id = $2", t.Dataset
 	if t.ModelOf != "" {
 		query, id = "SELECT COUNT(*) FROM tasks WHERE owner = $1 AND id = $2", t.ModelOf
@@ -285,4 +288,19 @@ func (s *Store) HasTask(ctx context.Context, user, id string) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// DeletePlans forgets a user's plans that ended before a time, and returns their ids.
+func (s *Store) DeletePlans(ctx context.Context, user string, before time.Time) (ids []string, err error) {
+	err = s.tx(ctx, "delete plans", func(tx *sql.Tx) error {
+		ids = nil
+		return rows(ctx, tx, "DELETE FROM tasks WHERE owner = $1 AND kind = $2 AND ended < $3 RETURNING id", []any{user, runspec.Planning, micros(before)},
+			func(r *sql.Rows) error {
+				var id string
+				err := r.Scan(&id)
+				ids = append(ids, id)
+				return err
+			})
+	})
+	return ids, err
 }

@@ -100,9 +100,11 @@ func (s *Service) spec(ctx context.Context, t store.Task) (runspec.Spec, []runne
 	task, dataset := runspec.TaskDir(t.Owner, t.ID), runspec.DatasetDir(t.Owner, t.Digest)
 	mounts := []runner.Mount{
 		{Name: runspec.PacksDir(t.Owner)},
-		{Name: dataset},
 		{Name: runspec.FeaturesDir(t.Owner), Write: true},
 		{Name: task, Write: true},
+	}
+	if t.Dataset != "" {
+		mounts = append(mounts, runner.Mount{Name: dataset})
 	}
 	for _, m := range mounts {
 		if _, err := s.volume.MkdirAll(m.Name); err != nil {

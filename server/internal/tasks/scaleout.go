@@ -115,6 +115,12 @@ func (s *Service) complete(ctx context.Context, t store.Task, spec *runspec.Spec
 	case runspec.Train:
 		spec.Paths.Previous, err = s.previous(ctx, t)
 		return mounts, err
+	case runspec.Planning:
+		if t.Dataset == "" {
+			spec.Dataset.Manifest = ""
+			spec.Photos, err = s.photos(t)
+		}
+		return mounts, err
 	case runspec.Features:
 		spec.Parts, spec.Callback.URL = s.scaleOut.Parts, "" // nobody owns the attempt, so nobody can register
 		return mounts, nil

@@ -99,18 +99,9 @@ func (s *Service) CreateRun(ctx context.Context, user string, c api.RunCreate) (
 	if err := s.checkWishes(c); err != nil {
 		return store.Task{}, err
 	}
-	d, err := s.store.Dataset(ctx, user, c.Dataset)
-	if errors.Is(err, store.ErrNotFound) {
-		return store.Task{}, api.Errorf(api.CodeNotFound, "There is no dataset %q.", c.Dataset)
-	}
+	d, err := s.trainable(ctx, user, c.Dataset)
 	if err != nil {
 		return store.Task{}, err
-	}
-	if d.State != api.DatasetReady {
-		return store.Task{}, api.Errorf(api.CodeConflict, "The dataset %q has not arrived completely. Send its images and its manifest first.", d.Name)
-	}
-	if len(d.Classes) < manifest.MinClasses {
-		return store.Task{}, api.Errorf(api.CodeInvalid, "The dataset %q has %d class, but telling things apart needs at least %d. Put the photos of each class into a folder of its own.", d.Name, len(d.Classes), manifest.MinClasses)
 	}
 	t := store.Task{
 		ID: auth.NewID(), Owner: user, Kind: runspec.Train, Name: d.Name,
@@ -128,10 +119,35 @@ func (s *Service) CreateRun(ctx context.Context, user string, c api.RunCreate) (
 			return store.Task{}, invalidField("name", "may have at most 200 bytes")
 		}
 	}
-	for _, class := range d.Classes {
-		t.Classes = append(t.Classes, class.Name)
-	}
+	t.Classes = classNames(d)
 	return s.add(ctx, t)
+}
+
+// classNames are a dataset's classes in label order.
+func classNames(d store.Dataset) []string {
+	var names []string
+	for _, class := range d.Classes {
+		names = append(names, class.Name)
+	}
+	return names
+}
+
+// trainable is a dataset that can be trained on.
+func (s *Service) trainable(ctx context.Context, user, id string) (store.Dataset, error) {
+	d, err := s.store.Dataset(ctx, user, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Dataset{}, api.Errorf(api.CodeNotFound, "There is no dataset %q.", id)
+	}
+	if err != nil {
+		return store.Dataset{}, err
+	}
+	if d.State != api.DatasetReady {
+		return store.Dataset{}, api.Errorf(api.CodeConflict, "The dataset %q has not arrived completely. Send its images and its manifest first.", d.Name)
+	}
+	if len(d.Classes) < manifest.MinClasses {
+		return store.Dataset{}, api.Errorf(api.CodeInvalid, "The dataset %q has %d class, but telling things apart needs at least %d. Put the photos of each class into a folder of its own.", d.Name, len(d.Classes), manifest.MinClasses)
+	}
+	return d, nil
 }
 
 func (s *Service) add(ctx context.Context, t store.Task) (store.Task, error) {

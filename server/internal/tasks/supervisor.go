@@ -70,7 +70,7 @@ func (s *Service) Reconcile(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("task %s: %w", t.ID, err))
 		}
 	}
-	for _, kind := range []runspec.Kind{runspec.Features, runspec.Train, runspec.Evaluate, runspec.Predict} {
+	for _, kind := range []runspec.Kind{runspec.Features, runspec.Train, runspec.Evaluate, runspec.Predict, runspec.Planning} {
 		waiting := func(t store.Task) bool {
 			return t.Kind == kind && (t.State == api.StateQueued || t.State == api.StateInterrupted)
 		}
