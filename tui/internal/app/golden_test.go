@@ -87,12 +87,46 @@ var screenCases = []screenCase{
 	{"train", served, func(r *rig) {
 		r.until("Next: choose", "ready")
 		r.keys("n")
-		r.until("EfficientNet-Lite0", "starts training")
+		r.until("EfficientNet-Lite0", "about 4.2s")
+	}},
+	{"train-own", served, func(r *rig) {
+		r.until("Next: choose", "ready")
+		r.keys("n")
+		r.until("EfficientNet-Lite0")
+		r.keys("down", "down", "down", "enter", "2", "enter")
+		r.until("about 15s", "yours")
+	}},
+	{"train-measuring", func(o *rigOptions, d *double, root string) {
+		served(o, d, root)
+		d.plan = func(asked api.PlanCreate) []runspec.Plan {
+			all := foretold(asked)
+			for i := range all[0].Options {
+				all[0].Options[i].Cost.Unknown = []string{"reading photos"}
+			}
+			all[0].Measuring = true
+			return all
+		}
+	}, func(r *rig) {
+		r.until("Next: choose", "ready")
+		r.keys("n")
+		r.until("EfficientNet-Lite0", "measuring the machine")
+	}},
+	{"train-refused", func(o *rigOptions, d *double, root string) {
+		served(o, d, root)
+		d.plan = func(asked api.PlanCreate) []runspec.Plan {
+			all := foretold(asked)
+			all[0].Options[0].Refused = "the image size 100 does not suit the base model mobilenet_v2; choose a multiple of 32, such as 96"
+			return all
+		}
+	}, func(r *rig) {
+		r.until("Next: choose", "ready")
+		r.keys("n")
+		r.until("EfficientNet-Lite0", "does not suit")
 	}},
 	{"train-invalid", served, func(r *rig) {
 		r.until("Next: choose", "ready")
 		r.keys("n")
-		r.until("EfficientNet-Lite0")
+		r.until("EfficientNet-Lite0", "about 4.2s")
 		r.keys("a", "down", "down", "down", "down", "down", "enter", "9", "9", "9")
 		r.until("but must lie")
 	}},
@@ -142,11 +176,11 @@ var screenCases = []screenCase{
 	}, func(r *rig) {
 		r.until("Next: choose", "ready")
 		r.keys("n")
-		r.until("EfficientNet-Lite0", "Share link")
+		r.until("EfficientNet-Lite0", "Share link", "about 4.2s")
 		r.keys("G", "enter", "up", "enter")
 		r.send(tea.PasteMsg{Content: "me@example.org"})
 		r.keys("enter", "up", "enter")
-		r.until("--profile gpu --email me@example.org --share")
+		r.until("--profile gpu --email me@example.org --share", "about 4.2s")
 	}},
 	{"actions", withRuns(done()), func(r *rig) {
 		openResults()(r)

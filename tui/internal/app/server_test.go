@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -31,6 +32,9 @@ type double struct {
 	broken atomic.Bool // every answer is that the server is not ready
 	signed atomic.Bool // every answer is that the token has ended
 	posts  chan string
+
+	plan    func(api.PlanCreate) []runspec.Plan // what is answered to a plan asked for; nil: foretold
+	planned chan api.PlanCreate
 
 	abilities  api.Abilities
 	deliveries atomic.Pointer[[]api.Delivery]
@@ -60,7 +64,7 @@ func ptr[T any](v T) *T { return &v }
 
 func (d *double) start(t *testing.T) string {
 	t.Helper()
-	d.cut = make(chan struct{})
+	d.cut, d.planned = make(chan struct{}), make(chan api.PlanCreate, 64)
 	d.posts, d.shared, d.created = make(chan string, 16), make(chan api.ShareCreate, 16), make(chan api.RunCreate, 16)
 	mux := http.NewServeMux()
 	answer := func(pattern string, f func(r *http.Request) any) {
@@ -92,6 +96,10 @@ func (d *double) start(t *testing.T) string {
 	answer("POST /api/v1/datasets", func(*http.Request) any { return set })
 	answer("GET /api/v1/datasets/{id}", func(*http.Request) any { return set })
 	answer("GET /api/v1/runs", func(*http.Request) any { return api.RunPage{Runs: d.runs} })
+	answer("POST /api/v1/runs/plan", func(r *http.Request) any {
+		decode(r, d.planned)
+		return api.Task{Id: "p1", Kind: api.Plan, State: api.StateRunning}
+	})
 	answer("POST /api/v1/runs", func(r *http.Request) any { decode(r, d.created); return d.runs[0] })
 	answer("GET /api/v1/abilities", func(*http.Request) any { return d.abilities })
 	answer("GET /api/v1/runs/{id}/deliveries", func(*http.Request) any { d.asked.Add(1); return d.delivered() })
@@ -111,6 +119,10 @@ func (d *double) start(t *testing.T) string {
 			{Name: "usage.md", Format: "usage", Bytes: 1_232},
 			{Name: "model.h5", Format: "h5", Bytes: int64(len(modelFile)), SHA256: fmt.Sprintf("%x", sha256.Sum256([]byte(modelFile))), Accuracy: ptr(runspec.Float(0.9)), Agreement: ptr(runspec.Float(1)), MsPerImage: ptr(runspec.Float(6.7))},
 		}}
+	})
+	mux.HandleFunc("POST /api/v1/blobs/missing", func(w http.ResponseWriter, r *http.Request) { // none is
+		hashes, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(make([]byte, (len(hashes)/sha256.Size+7)/8))
 	})
 	mux.HandleFunc("GET /api/v1/runs/{id}/artifacts/evaluation.json", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(d.report)) })
 	mux.HandleFunc("GET /api/v1/runs/{id}/artifacts/model.h5", func(w http.ResponseWriter, r *http.Request) {
@@ -143,10 +155,14 @@ func (d *double) stream(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
+	events := d.events
+	if r.PathValue("id") == "p1" {
+		events = d.plans()
+	}
 	after, _ := strconv.ParseInt(r.Header.Get("Last-Event-ID"), 10, 64)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
-	for _, e := range d.events {
+	for _, e := range events {
 		if e.Id <= after {
 			continue
 		}
@@ -158,6 +174,31 @@ func (d *double) stream(w http.ResponseWriter, r *http.Request) {
 	case <-r.Context().Done():
 	case <-d.cut:
 	}
+}
+
+// plans answers the plan that was asked for last.
+func (d *double) plans() []api.Event {
+	asked := <-d.planned
+	answer := foretold
+	if d.plan != nil {
+		answer = d.plan
+	}
+	var events []api.Event
+	for i, p := range answer(asked) {
+		n := int64(i + 1)
+		events = append(events, api.Event{Id: n, Task: "p1", Attempt: 1, Record: runspec.Record{Seq: n, Time: noon, Type: runspec.TypePlan, Body: p}})
+	}
+	return events
+}
+
+// foretold has a cost for the recipe that was asked about and for each preset.
+func foretold(asked api.PlanCreate) []runspec.Plan {
+	cost := func(seconds float64, files int64) runspec.Cost {
+		return runspec.Cost{Seconds: runspec.Float(seconds), Rows: 26, CacheBytes: 1_200_000, FileBytes: files}
+	}
+	return []runspec.Plan{{Options: []runspec.PlanOption{
+		{Name: runspec.PlanGiven, Recipe: *asked.Recipe, Cost: cost(3.2+float64(asked.Recipe.Views), 14_300_000)},
+		{Name: "quick", Cost: cost(4.2, 14_300_000)}, {Name: "balanced", Cost: cost(31, 43_000_000)}, {Name: "best", Cost: cost(74, 43_000_000)}}}}
 }
 
 // tell adds an event one second after the last.

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"encoding/pem"
@@ -34,6 +35,9 @@ type remote struct {
 	abilities api.Abilities
 	run       api.Run
 	events    []any            // bodies of the run's records
+	plans     []runspec.Plan   // answers to what is planned, one after the other
+	planned   api.PlanCreate   // what was asked for
+	report    string           // evaluation.json
 	looks     [][]api.Delivery // answers to one look after the other; the last stays
 	orders    []string         // requests that change something
 	order     api.ShareCreate
@@ -74,11 +78,30 @@ func (s *remote) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		for i, body := range s.events {
 			n := int64(i + 1)
 			kind := runspec.TypeState
-			if _, ok := body.(runspec.Epoch); ok {
+			switch body.(type) {
+			case runspec.Epoch:
 				kind = runspec.TypeEpoch
+			case runspec.Result:
+				kind = runspec.TypeResult
 			}
 			b, _ := json.Marshal(api.Event{Id: n, Task: "r", Record: runspec.Record{Seq: n, Time: time.Unix(n, 0), Type: kind, Body: body}})
 			_, _ = fmt.Fprintf(w, "id: %d\ndata: %s\n\n", n, b)
+		}
+	case route == "runs/r/artifacts/evaluation.json":
+		_, _ = io.WriteString(w, s.report)
+	case route == "blobs/missing": // all are
+		hashes, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(bytes.Repeat([]byte{0xff}, (len(hashes)/32+7)/8))
+	case route == "runs/plan":
+		_ = json.NewDecoder(r.Body).Decode(&s.planned)
+		w.WriteHeader(http.StatusAccepted)
+		s.answer(w, api.Task{Id: "p", Kind: api.Plan})
+	case route == "tasks/p":
+		s.answer(w, api.Task{Id: "p", State: api.StateSucceeded, LastEvent: int64(len(s.plans))})
+	case route == "tasks/p/events":
+		for i, p := range s.plans {
+			b, _ := json.Marshal(api.Event{Id: int64(i + 1), Task: "p", Record: runspec.Record{Seq: int64(i + 1), Type: runspec.TypePlan, Body: p}})
+			_, _ = fmt.Fprintf(w, "id: %d\ndata: %s\n\n", i+1, b)
 		}
 	case route == "runs/r/share":
 		_ = json.NewDecoder(r.Body).Decode(&s.order)

@@ -38,18 +38,26 @@ func (c *command) resultsVerb() *cobra.Command {
 		if err != nil && api.Code(err) != api.CodeNotFound { // an older server has none
 			return err
 		}
+		result, err := lastWord(ctx, cl, run)
+		if err != nil {
+			return err
+		}
 		if c.json {
 			return c.emit("results", struct {
 				Run        api.Run         `json:"run"`
+				Result     *runspec.Result `json:"result"`
 				Evaluation json.RawMessage `json:"evaluation"`
 				Deliveries []api.Delivery  `json:"deliveries"`
-			}{run, raw, append([]api.Delivery{}, sent...)})
+			}{run, result, raw, append([]api.Delivery{}, sent...)})
 		}
 		var e runspec.Report
 		if err := json.Unmarshal(raw, &e); err != nil {
 			return fmt.Errorf("read the evaluation of run #%d: %w", run.Number, err)
 		}
 		c.evaluation(run, e)
+		if result != nil {
+			c.took(*result)
+		}
 		if len(sent) > 0 {
 			c.say("")
 			k := c.courier(cl, run, c.say)
@@ -58,6 +66,24 @@ func (c *command) resultsVerb() *cobra.Command {
 		}
 		return nil
 	})
+}
+
+// lastEvents is how many of a run's last events have its result among them: a state follows it, and few records may.
+const lastEvents = 20
+
+// lastWord is a finished run's result record; nil when there is none, as of a trainer that vanished after it had written
+// its result.
+func lastWord(ctx context.Context, cl *client.Client, run api.Run) (*runspec.Result, error) {
+	var result *runspec.Result
+	for e, err := range cl.Events(ctx, run.Id, max(0, run.LastEvent-lastEvents), nil) {
+		if err != nil {
+			return nil, err
+		}
+		if body, ok := e.Record.Body.(runspec.Result); ok {
+			result = &body
+		}
+	}
+	return result, ctx.Err()
 }
 
 // succeeded refuses a run that has no model.

@@ -147,6 +147,8 @@ func TestWholePath(t *testing.T) {
 	cultivar(ctx, t, "doctor").expect(t, 0, "data folder", "server on this machine", "base model")
 	cultivar(ctx, t, "bases").expect(t, 0, "efficientnet_lite0")
 
+	cultivar(ctx, t, "plan", garden).expect(t, 0, "quick", "80 of 80", "reading the photos")
+
 	o := cultivar(ctx, t, "train", garden, "--json", "--epochs", "12", "--patience", "12", "-o", home)
 	o.expect(t, 0)
 	all := linesOf(t, o)
@@ -177,7 +179,8 @@ func TestWholePath(t *testing.T) {
 		cultivar(ctx, t, "watch", "nonsense").expect(t, 3)
 	})
 	t.Run("results", func(t *testing.T) {
-		cultivar(ctx, t, "results", "latest").expect(t, 0, "test accuracy", "right when said", "Rows: what it is")
+		cultivar(ctx, t, "results", "latest").expect(t, 0, "test accuracy", "right when said", "Rows: what it is", "The training took", "(planned: ")
+		cultivar(ctx, t, "plan", garden, "--seed", "5").expect(t, 0, "these settings", "0 of 80", "No photo has to be read")
 	})
 	t.Run("download", func(t *testing.T) { downloads(t, home) })
 	t.Run("predict", func(t *testing.T) { predictions(t, garden) })

@@ -43,6 +43,8 @@ type Model struct {
 	sending client.UploadProgress
 	sent    bool // the dataset is at the server; the run is being made
 	problem error
+
+	forecast forecast
 }
 
 // New makes the screen with the quick preset.
@@ -53,8 +55,14 @@ func New(env *screen.Env) *Model {
 	return &Model{env: env, recipe: runspec.Default(runspec.Quick), input: in}
 }
 
-// Shown asks for the base models when they are not known yet.
-func (m *Model) Shown() tea.Cmd { return m.loadBases() }
+// Shown asks for the base models when they are not known yet, and what a training takes: one that has ended meanwhile may
+// have left much of the work done.
+func (m *Model) Shown() tea.Cmd {
+	if !m.forecast.running {
+		m.forecast.asked = ""
+	}
+	return tea.Batch(m.loadBases(), m.foresee())
+}
 
 // Resize sets the room for View.
 func (m *Model) Resize(w, h int) { m.w, m.h = w, h }
@@ -68,9 +76,11 @@ func (m *Model) Actions() []keys.Action { return keys.Actions(bindings, m) }
 // Key gives a key to the field being edited or to the table.
 func (m *Model) Key(msg tea.KeyPressMsg) (tea.Cmd, bool) {
 	if m.editing {
-		return m.typed(msg), true
+		cmd := m.typed(msg)
+		return tea.Batch(cmd, m.foresee()), true
 	}
-	return keys.Dispatch(bindings, m, msg.String())
+	cmd, ok := keys.Dispatch(bindings, m, msg.String())
+	return tea.Batch(cmd, m.foresee()), ok
 }
 
 // Status tells the root about the upload.

@@ -10,14 +10,22 @@ import (
 	"github.com/cultivar-ml/cultivar/tui/internal/screen"
 )
 
-// Update takes what the server told.
+// Update takes what the server told, and asks anew what a training takes when that has changed.
 func (m *Model) Update(msg tea.Msg) tea.Cmd {
+	cmd := m.take(msg)
+	return tea.Batch(cmd, m.foresee())
+}
+
+func (m *Model) take(msg tea.Msg) tea.Cmd {
 	switch msg := msg.(type) {
 	case screen.OpenTrain:
 		if m.cancel == nil {
 			m.dataset, m.problem = &msg.Dataset, nil
 		}
 	case screen.Connected:
+		if m.forecast.failed != nil {
+			m.forecast.asked, m.forecast.failed = "", nil
+		}
 		return m.loadBases()
 	case screen.AbilitiesKnown:
 		m.able()
@@ -30,6 +38,8 @@ func (m *Model) Update(msg tea.Msg) tea.Cmd {
 		m.cursor = min(m.cursor, max(0, m.rows()-1))
 	case sendMsg:
 		return m.sentSome(msg)
+	case planMsg:
+		return m.foreseen(msg)
 	case tea.PasteMsg:
 		if m.editing {
 			var cmd tea.Cmd

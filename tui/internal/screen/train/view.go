@@ -28,9 +28,27 @@ func (m *Model) View() []string {
 	} else {
 		out[1] = frame.Tee(t, out[1], m.w-side-1, true)
 		bottom[0] = frame.Tee(t, bottom[0], m.w-side-1, false)
-		out = append(out, frame.Columns(t, body, []int{m.w - side - 1, side}, m.list(m.w-side-1, body), m.help(side))...)
+		out = append(out, frame.Columns(t, body, []int{m.w - side - 1, side}, m.list(m.w-side-1, body), m.beside(side, body))...)
 	}
 	return append(out, bottom...)
+}
+
+// shortest is how much of an explanation stays at least.
+const shortest = 6
+
+// beside is the explanation with, at its foot, what each preset takes; the end of a long explanation gives way to that, but
+// never what is wrong with a value.
+func (m *Model) beside(w, h int) []string {
+	help, costs := m.help(w), m.costs()
+	room := h - len(costs)
+	if len(costs) == 0 || room < shortest || len(help) > room && m.invalid != "" {
+		return help
+	}
+	help = help[:min(len(help), room)]
+	for len(help) < room {
+		help = append(help, "")
+	}
+	return append(help, costs...)
 }
 
 func (m *Model) subject() string {
@@ -294,9 +312,14 @@ func (m *Model) bottom() []string {
 	if m.dataset != nil && len(m.dataset.LeftOut) > 0 {
 		out = append(out, t.Dim.Render("   (the command trains on all photos; those left out here are left out by this screen only)"))
 	}
+	takes, refused := m.outlook()
 	switch ok, why := m.startable(); {
 	case m.problem != nil:
 		out = append(out, m.bad(m.problem.Error(), m.w)...)
+	case ok && refused != "":
+		out = append(out, m.bad(refused, m.w)...)
+	case ok && takes != "":
+		out = append(out, " "+t.Accent.Render("n")+" sends what is new and starts training: about "+takes+" of disk.")
 	case ok:
 		out = append(out, " "+t.Accent.Render("n")+" sends the photos that the server lacks, and starts training.")
 	default:
