@@ -131,6 +131,17 @@ type Evaluation struct {
 	MacroF1  Float      `json:"macro_f1"`
 	Confused []Confused `json:"confused"` // at most 50, most frequent first
 	Worst    []Mistake  `json:"worst"`    // at most 50, most confident first
+	// Threshold is where the model says "unsure"; absent of a model that has none.
+	Threshold *Threshold `json:"threshold,omitempty"`
+}
+
+// Threshold is the probability of the most probable class below which a model says "unsure" instead of naming it: it is not
+// sure, or what it sees is none of its classes. Coverage and Accuracy say what that costs and gains on the photos of the
+// evaluation. All are of 0…1.
+type Threshold struct {
+	Probability Float `json:"probability"`
+	Coverage    Float `json:"coverage"` // share of the photos that are answered
+	Accuracy    Float `json:"accuracy"` // of the photos that are answered; 0 when none is
 }
 
 // Confused counts images of class Actual that were taken for class Predicted.
@@ -169,12 +180,13 @@ type Checkpoint struct {
 	Epoch int `json:"epoch"`
 }
 
-// Prediction is the answer for one image of a predict task, most probable label first. Error is set instead of Top when
-// the image cannot be read.
+// Prediction is the answer for one image of a predict task, most probable label first. Unsure: the first one's probability
+// lies below the model's threshold. Error is set instead of Top when the image cannot be read.
 type Prediction struct {
 	Index  int     `json:"index"` // position in the input pack, from 0
 	SHA256 string  `json:"sha256"`
 	Top    []Score `json:"top"`
+	Unsure bool    `json:"unsure,omitempty"`
 	Error  string  `json:"error,omitempty"`
 }
 

@@ -11,6 +11,20 @@ type Report struct {
 	Classes   []ClassScore `json:"classes"`
 	Confusion []Cell       `json:"confusion"` // cells that are not 0, by row
 	Mistakes  []Mistake    `json:"mistakes"`  // all, most confident first
+	// Mislabelled are photos of all splits that probably lie in the wrong folder, the likeliest first. Absent in what is
+	// measured on a finished model, which cannot tell.
+	Mislabelled []Mislabelled `json:"mislabelled,omitempty"`
+}
+
+// Mislabelled is a photo whose label is doubted: models that had not learned from it were confident of another one
+// (Northcutt, Jiang and Chuang 2021, "Confident learning"). The probabilities are theirs, 0…1.
+type Mislabelled struct {
+	Path                 string `json:"path"`
+	SHA256               string `json:"sha256"`
+	Given                string `json:"given"`
+	Suggested            string `json:"suggested"`
+	GivenProbability     Float  `json:"given_probability"`
+	SuggestedProbability Float  `json:"suggested_probability"`
 }
 
 // ClassScore is how one class fared. Precision is the share right among those given this label, recall the share of the
