@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/cultivar-ml/cultivar/shared/manifest"
@@ -38,9 +39,13 @@ func (t *training) held() (manifest.Side, string, []fit.Sample) {
 	return manifest.Validation, "validation", t.samples(manifest.Validation)
 }
 
-// heldRows are the rows of the held-out samples.
+// heldRows are the rows that the trained model's answers are wanted for: first of the photos it is judged by, then, if those
+// are test photos, of the validation photos.
 func (t *training) heldRows() []int {
-	_, _, samples := t.held()
+	side, _, samples := t.held()
+	if side == manifest.Test {
+		samples = slices.Concat(samples, t.samples(manifest.Validation))
+	}
 	rows := make([]int, len(samples))
 	for i, s := range samples {
 		rows[i] = s.Row
@@ -60,6 +65,8 @@ func (a *Attempt) evaluateHead(t *training) error {
 	}
 	progress(len(samples), len(samples))
 	report := evaluate.Of(name, t.labels, answers)
+	t.settleThreshold()
+	report.Threshold = evaluate.Threshold(t.threshold, answers)
 	a.journal.Add(runspec.TypeEvaluation, report.Evaluation)
 	if side == manifest.Test {
 		a.result.TestAccuracy = &report.Accuracy
@@ -109,7 +116,8 @@ func (t *training) model() (network.Model, error) {
 	if err := net.Validate(weights); err != nil {
 		return network.Model{}, fmt.Errorf("put the head on the base: %w", err)
 	}
-	return network.Model{Network: net, Weights: weights, Labels: t.labels}, nil
+	return network.Model{Network: net, Weights: weights, Labels: t.labels,
+		Usage: network.Usage{Crop: t.key.Fit == data.Crop, Threshold: t.threshold}}, nil
 }
 
 // export writes the files that people take home and proves them.
@@ -153,7 +161,7 @@ func (a *Attempt) exportOne(name string, t *training, model network.Model, sampl
 		return fail(runspec.ExitBadSpec, "%v", err)
 	}
 	dir := a.path(runspec.ArtifactsDir)
-	written, err := export.Write(dir, format, model, export.Options{Crop: t.key.Fit == data.Crop, Calibrate: a.calibration(t)})
+	written, err := export.Write(dir, format, model, export.Options{Calibrate: a.calibration(t)})
 	if err != nil {
 		return err
 	}
@@ -231,7 +239,7 @@ func (a *Attempt) sample(t *training, model network.Model) (export.Sample, []int
 		return export.Sample{}, nil, err
 	}
 	defer decoder.Close()
-	s := export.Sample{Labels: t.labels, Images: make([]float32, len(held)*renderer.Values())}
+	s := export.Sample{Labels: t.labels, Usage: model.Usage, Images: make([]float32, len(held)*renderer.Values())}
 	classes := make([]int, len(held))
 	for i, h := range held {
 		item := t.items[t.wants[h.Row].Item]

@@ -21,10 +21,12 @@ func (a *Attempt) keepHead(ctx context.Context, t *training, training *fit.Train
 	if err != nil {
 		return err
 	}
-	if len(t.samples(manifest.Test)) == 0 || a.stopped.Load() {
-		t.head = head.Cooled(temperature)
-		t.answers, err = t.headAnswers(t.heldRows())
+	t.head = head.Cooled(temperature)
+	if t.answers, err = t.headAnswers(t.heldRows()); err != nil {
 		return err
+	}
+	if len(t.samples(manifest.Test)) == 0 || a.stopped.Load() {
+		return nil
 	}
 	head, err = training.Refit(ctx, c.Recipe, c.State)
 	if err != nil {
@@ -33,8 +35,20 @@ func (a *Attempt) keepHead(ctx context.Context, t *training, training *fit.Train
 	t.head = head.Cooled(temperature)
 	a.journal.Log("info", fmt.Sprintf("The model that is kept has learned from the %d validation photos too, for %d epochs; the test photos measure it.",
 		len(t.samples(manifest.Validation)), c.State.BestEpoch))
-	t.answers, err = t.headAnswers(t.heldRows())
+	// The answers for the validation photos stay those from before it learned from them.
+	tested, err := t.headAnswers(t.heldRows()[:len(t.samples(manifest.Test))])
+	copy(t.answers, tested)
 	return err
+}
+
+// settleThreshold chooses from which probability on an answer counts, by the validation photos.
+func (t *training) settleThreshold() {
+	samples := t.samples(manifest.Validation)
+	truth := make([]int, len(samples))
+	for i, s := range samples {
+		truth[i] = s.Class
+	}
+	t.threshold = calibrate.Threshold(t.answers[len(t.answers)-len(samples)*len(t.labels):], truth)
 }
 
 // temperature calibrates a head on the validation photos.

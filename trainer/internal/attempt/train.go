@@ -37,7 +37,9 @@ type training struct {
 	cut     cut // where fine-tuning begins, if it is asked for
 	head    fit.Head
 	tuned   network.Weights // arrays of the base that fine-tuning changed and that are kept; nil: none
-	answers []float32       // probabilities [n,classes] that what is kept gives for the held-out photos
+	answers []float32       // probabilities [n,classes] that what is kept gives for the photos of heldRows
+	// threshold is the probability below which the model is unsure of its answer; 0: there is none.
+	threshold float64
 }
 
 func (a *Attempt) train(ctx context.Context) error {
