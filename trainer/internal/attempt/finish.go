@@ -57,16 +57,12 @@ func (t *training) heldRows() []int {
 func (a *Attempt) evaluateHead(t *training) error {
 	side, name, samples := t.held()
 	progress := a.phase(runspec.PhaseEvaluate, len(samples))
-	answers := make([]evaluate.Answer, len(samples))
-	for i, s := range samples {
-		item := t.items[t.wants[s.Row].Item]
-		answers[i] = evaluate.Answer{Path: item.Path, SHA256: item.Hash.String(), Class: item.Class,
-			Probabilities: t.answers[i*len(t.labels) : (i+1)*len(t.labels)]}
-	}
+	answers := t.judged(samples, t.answers)
 	progress(len(samples), len(samples))
 	report := evaluate.Of(name, t.labels, answers)
 	t.settleThreshold()
 	report.Threshold = evaluate.Threshold(t.threshold, answers)
+	report.Mislabelled = t.doubted
 	a.journal.Add(runspec.TypeEvaluation, report.Evaluation)
 	if side == manifest.Test {
 		a.result.TestAccuracy = &report.Accuracy

@@ -40,6 +40,7 @@ type training struct {
 	answers []float32       // probabilities [n,classes] that what is kept gives for the photos of heldRows
 	// threshold is the probability below which the model is unsure of its answer; 0: there is none.
 	threshold float64
+	doubted   []runspec.Mislabelled
 }
 
 func (a *Attempt) train(ctx context.Context) error {
@@ -318,6 +319,9 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 	}
 	if err != nil {
 		return fmt.Errorf("train the head: %w", err)
+	}
+	if err := a.doubtLabels(ctx, t, training, c.Recipe); err != nil {
+		return err
 	}
 	if kept, err := a.finetune(ctx, t, training, &c, save); kept || err != nil {
 		return err
