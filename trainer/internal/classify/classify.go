@@ -35,6 +35,9 @@ func Open(path string, fit data.Fit, workers int) (*Classifier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the model: %w", err)
 	}
+	if len(runner.Labels) == 0 {
+		return nil, errors.Join(fmt.Errorf("%q has no class names: it was not made by Cultivar", path), runner.Close())
+	}
 	if fit == "" {
 		fit = data.Fit(runner.Usage.Preprocessing())
 	}
@@ -121,7 +124,10 @@ func (c *Classifier) batch(items []data.Item, packs string) ([]Answer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("run the model: %w", err)
 	}
-	classes := len(probabilities) / (len(good) / each)
+	classes := len(c.Labels)
+	if len(probabilities) != classes*(len(good)/each) {
+		return nil, fmt.Errorf("the model answers with %d probabilities for %d images and %d class names", len(probabilities), len(good)/each, classes)
+	}
 	for i := range answers {
 		if answers[i].Fault == nil {
 			answers[i].Probabilities, probabilities = probabilities[:classes:classes], probabilities[classes:]

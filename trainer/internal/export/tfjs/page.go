@@ -105,7 +105,7 @@ func buildPage(m network.Model, bundle string) ([]byte, error) {
 	}
 	parts := struct {
 		Policy, Base, Threshold, Style, Global, Bundle, Script, ModelMark, Model, WeightsMark, Weights, EndMark string
-		Classes                                                                                      int
+		Classes                                                                                                 int
 	}{policy(pageStyle, globalScript, string(library), pageScript), html.EscapeString(m.Network.Name), sure, pageStyle, globalScript, string(library), pageScript,
 		modelMark, strings.TrimSpace(string(text)), weightsMark, base64.StdEncoding.EncodeToString(data), endMark, len(m.Labels)}
 	// text/template, since everything that goes in is a constant, escaped or base64; html/template would parse the bundle.

@@ -16,7 +16,7 @@ import (
 type Model struct {
 	Labels  []string // class names in output order
 	Usage   network.Usage
-	Size    int      // side of the square images it takes, pixels
+	Size    int // side of the square images it takes, pixels
 	Kind    Kind
 	output  tf.Output
 	session *session
