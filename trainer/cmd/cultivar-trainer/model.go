@@ -25,7 +25,7 @@ type modelFlags struct {
 func (f *modelFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.spec, "spec", "", "spec.json to work from, instead of the other flags")
 	c.Flags().StringVar(&f.model, "model", "", "model file (.h5, .keras, .tflite, .onnx, .mlmodel, .html), or folder of a SavedModel or TensorFlow.js model")
-	c.Flags().StringVar(&f.preprocessing, "preprocessing", string(data.Stretch), "how photos become squares, as in training: stretch or crop")
+	c.Flags().StringVar(&f.preprocessing, "preprocessing", "", "how photos become squares: stretch or crop (default: as the model says it was trained)")
 	c.Flags().BoolVar(&f.json, "json", false, "print JSON")
 }
 
@@ -34,7 +34,7 @@ func (f *modelFlags) open() (*classify.Classifier, error) {
 		return nil, usageError{errors.New("give --model FILE, the model to run")}
 	}
 	fit := data.Fit(f.preprocessing)
-	if fit != data.Stretch && fit != data.Crop {
+	if fit != "" && fit != data.Stretch && fit != data.Crop {
 		return nil, usageError{fmt.Errorf("--preprocessing is %q, but must be stretch or crop", f.preprocessing)}
 	}
 	quietTensorFlow()
@@ -45,9 +45,12 @@ func predictCommand() *cobra.Command {
 	var flags modelFlags
 	var top int
 	c := &cobra.Command{
-		Use:   "predict --model FILE IMAGE|FOLDER…",
+		Use:   "predict --model FILE IMAGE|FOLDER|-…",
 		Short: "Say what is on photos",
-		Long:  "Prints the most probable classes of each image; of a folder, all images in it and below. With --json one object a line.",
+		Long: "Prints the most probable classes of each image; of a folder, all images in it and below; of -, one image from standard\n" +
+			"input. It says unsure when the most probable class lies below the model's threshold: the photo may show none of its\n" +
+			"classes. When all sub-folders of a folder are named as classes, the accuracy on what is in them comes last.\n" +
+			"With --json one object a line.",
 		RunE: func(c *cobra.Command, args []string) error {
 			if flags.spec != "" {
 				return runTask(c, runspec.Predict, flags.spec)
@@ -60,7 +63,7 @@ func predictCommand() *cobra.Command {
 				return err
 			}
 			defer model.Close()
-			items, err := data.Files(args)
+			items, err := data.Files(args, model.Labels, c.InOrStdin())
 			if err != nil {
 				return err
 			}
@@ -74,20 +77,37 @@ func predictCommand() *cobra.Command {
 
 // prediction is one line of predict --json.
 type prediction struct {
-	Path  string          `json:"path"`
-	Top   []runspec.Score `json:"top"`
-	Error string          `json:"error,omitempty"`
+	Path   string          `json:"path"`
+	Top    []runspec.Score `json:"top"`
+	Unsure bool            `json:"unsure,omitempty"`
+	Actual string          `json:"actual,omitempty"` // by its folder
+	Error  string          `json:"error,omitempty"`
+}
+
+// outcome is the last line of predict --json when the folders say what is on the photos.
+type outcome struct {
+	Images    int                `json:"images"`
+	Accuracy  runspec.Float      `json:"accuracy"`
+	Threshold *runspec.Threshold `json:"threshold,omitempty"`
 }
 
 // predictFiles prints an answer for each item; it fails at the end when not a single one could be read.
 func predictFiles(c *cobra.Command, model *classify.Classifier, items []data.Item, top int, asJSON bool) error {
 	out, encoder, read := c.OutOrStdout(), json.NewEncoder(c.OutOrStdout()), 0
+	var known []evaluate.Answer
 	err := model.Each(c.Context(), items, "", func(a classify.Answer) error {
-		p := prediction{Path: items[a.Item].Path, Top: []runspec.Score{}}
+		item := items[a.Item]
+		p := prediction{Path: item.Path, Top: []runspec.Score{}, Unsure: a.Unsure}
+		if item.Class >= 0 {
+			p.Actual = model.Labels[item.Class]
+		}
 		if a.Fault != nil {
 			p.Error = a.Fault.Text
 		} else {
 			read++
+			if item.Class >= 0 {
+				known = append(known, evaluate.Answer{Path: item.Path, Class: item.Class, Probabilities: a.Probabilities})
+			}
 		}
 		for _, class := range classify.Top(a.Probabilities, top) {
 			p.Top = append(p.Top, runspec.Score{Label: model.Labels[class], Probability: runspec.Float(a.Probabilities[class])})
@@ -101,7 +121,30 @@ func predictFiles(c *cobra.Command, model *classify.Classifier, items []data.Ite
 	if err == nil && read == 0 {
 		err = fmt.Errorf("none of the %d files could be read", len(items))
 	}
-	return err
+	if err != nil || len(known) == 0 {
+		return err
+	}
+	report := judged(model, known)
+	if asJSON {
+		return encoder.Encode(outcome{report.Images, report.Accuracy, report.Threshold})
+	}
+	fmt.Fprintf(out, "\naccuracy %.1f %% on %d images\n", 100*float64(report.Accuracy), report.Images)
+	printThreshold(out, report.Threshold)
+	return nil
+}
+
+// judged measures answers of a model for images whose class is known.
+func judged(model *classify.Classifier, answers []evaluate.Answer) runspec.Report {
+	report := evaluate.Of("all", model.Labels, answers)
+	report.Threshold = evaluate.Threshold(model.Usage.Threshold, answers)
+	return report
+}
+
+func printThreshold(out io.Writer, t *runspec.Threshold) {
+	if t != nil {
+		fmt.Fprintf(out, "unsure of %.1f %% of them, with less than %.0f %% for the most probable class; accuracy on the others %.1f %%\n",
+			100*(1-float64(t.Coverage)), 100*float64(t.Probability), 100*float64(t.Accuracy))
+	}
 }
 
 func printPrediction(out io.Writer, p prediction) {
@@ -109,6 +152,9 @@ func printPrediction(out io.Writer, p prediction) {
 	if p.Error != "" {
 		fmt.Fprintf(out, " %s\n", safe.Text(p.Error))
 		return
+	}
+	if p.Unsure {
+		fmt.Fprint(out, " unsure;")
 	}
 	for i, s := range p.Top {
 		if i > 0 {
@@ -167,7 +213,7 @@ func evaluateFolder(c *cobra.Command, model *classify.Classifier, folder string,
 	if len(answers) == 0 {
 		return fmt.Errorf("none of the %d files in %q could be read", len(items), folder)
 	}
-	report := evaluate.Of("all", model.Labels, answers)
+	report := judged(model, answers)
 	if asJSON {
 		return json.NewEncoder(c.OutOrStdout()).Encode(report)
 	}
@@ -176,8 +222,10 @@ func evaluateFolder(c *cobra.Command, model *classify.Classifier, folder string,
 }
 
 func printReport(out io.Writer, r runspec.Report) {
-	fmt.Fprintf(out, "accuracy %.1f %%, in the first three %.1f %%, mean F1 %.3f, calibration error %.3f, on %d images\n\n",
+	fmt.Fprintf(out, "accuracy %.1f %%, in the first three %.1f %%, mean F1 %.3f, calibration error %.3f, on %d images\n",
 		100*float64(r.Accuracy), 100*float64(r.Top3), float64(r.MacroF1), float64(r.ECE), r.Images)
+	printThreshold(out, r.Threshold)
+	fmt.Fprintln(out)
 	width := 5
 	for _, class := range r.Classes {
 		width = max(width, safe.Text(class.Class).Width())

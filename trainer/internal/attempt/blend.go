@@ -122,6 +122,7 @@ func (a *Attempt) keepTuned(ctx context.Context, t *training, tuning *finetune.T
 	if loss >= tuning.HeadLoss() {
 		return false, nil
 	}
+	t.threshold = calibrate.Threshold(calibrate.Probabilities(calibrate.Mixed(first, second, share), len(t.labels), temperature), classes(val))
 	a.result.BestEpoch, a.result.Recipe = c.State.Epoch+s.BestEpoch, &t.recipe
 	a.result.ValAccuracy = runspec.Float(accuracy(calibrate.Mixed(first, second, share), classes(val)))
 	_, _, held := t.held()

@@ -39,29 +39,16 @@ func (t *training) held() (manifest.Side, string, []fit.Sample) {
 	return manifest.Validation, "validation", t.samples(manifest.Validation)
 }
 
-// heldRows are the rows of the held-out samples.
-func (t *training) heldRows() []int {
-	_, _, samples := t.held()
-	rows := make([]int, len(samples))
-	for i, s := range samples {
-		rows[i] = s.Row
-	}
-	return rows
-}
-
 // evaluateHead judges what is kept on images it has not learned from.
 func (a *Attempt) evaluateHead(t *training) error {
 	start := time.Now()
 	side, name, samples := t.held()
 	progress := a.phase(runspec.PhaseEvaluate, len(samples))
-	answers := make([]evaluate.Answer, len(samples))
-	for i, s := range samples {
-		item := t.items[t.wants[s.Row].Item]
-		answers[i] = evaluate.Answer{Path: item.Path, SHA256: item.Hash.String(), Class: item.Class,
-			Probabilities: t.answers[i*len(t.labels) : (i+1)*len(t.labels)]}
-	}
+	answers := t.judged(samples, t.answers)
 	progress(len(samples), len(samples))
 	report := evaluate.Of(name, t.labels, answers)
+	report.Threshold = evaluate.Threshold(t.threshold, answers)
+	report.Mislabelled = t.doubted
 	t.evaluation = report
 	a.journal.Add(runspec.TypeEvaluation, report.Evaluation)
 	if side == manifest.Test {
@@ -114,7 +101,8 @@ func (t *training) model() (network.Model, error) {
 	if err := net.Validate(weights); err != nil {
 		return network.Model{}, fmt.Errorf("put the head on the base: %w", err)
 	}
-	return network.Model{Network: net, Weights: weights, Labels: t.labels}, nil
+	return network.Model{Network: net, Weights: weights, Labels: t.labels,
+		Usage: network.Usage{Crop: t.key.Fit == data.Crop, Threshold: t.threshold}}, nil
 }
 
 // export writes the files that people take home and proves them.
@@ -167,7 +155,7 @@ func (a *Attempt) exportOne(name string, t *training, model network.Model, sampl
 		return fail(runspec.ExitBadSpec, "%v", err)
 	}
 	dir := a.path(runspec.ArtifactsDir)
-	written, err := export.Write(dir, format, model, export.Options{Crop: t.key.Fit == data.Crop, Calibrate: a.calibration(t)})
+	written, err := export.Write(dir, format, model, export.Options{Calibrate: a.calibration(t)})
 	if err != nil {
 		return err
 	}
@@ -255,7 +243,7 @@ func (a *Attempt) sampleOf(items []data.Item, model network.Model, fit data.Fit)
 		return export.Sample{}, err
 	}
 	defer decoder.Close()
-	s := export.Sample{Labels: model.Labels, Images: make([]float32, len(items)*renderer.Values())}
+	s := export.Sample{Labels: model.Labels, Usage: model.Usage, Images: make([]float32, len(items)*renderer.Values())}
 	for i, item := range items {
 		file, err := a.render(s.Images[i*renderer.Values():(i+1)*renderer.Values()], decoder, &renderer, item)
 		if err != nil {

@@ -21,19 +21,23 @@ func (a *Attempt) keepHead(ctx context.Context, t *training, training *fit.Train
 	if err != nil {
 		return err
 	}
-	if len(t.samples(manifest.Test)) == 0 || a.stopped.Load() {
-		t.head = head.Cooled(temperature)
-		t.answers, err = t.headAnswers(t.heldRows())
+	t.head = head.Cooled(temperature)
+	val := t.samples(manifest.Validation)
+	before, err := t.headAnswers(val)
+	if err != nil {
 		return err
 	}
-	head, err = training.Refit(ctx, c.Recipe, c.State)
-	if err != nil {
-		return fmt.Errorf("train the head: %w", err)
+	t.threshold = calibrate.Threshold(before, classes(val))
+	_, _, held := t.held()
+	if len(t.samples(manifest.Test)) > 0 && !a.stopped.Load() {
+		if head, err = training.Refit(ctx, c.Recipe, c.State); err != nil {
+			return fmt.Errorf("train the head: %w", err)
+		}
+		t.head = head.Cooled(temperature)
+		a.journal.Log("info", fmt.Sprintf("The model that is kept has learned from the %d validation photos too, for %d epochs; the test photos measure it.",
+			len(val), c.State.BestEpoch))
 	}
-	t.head = head.Cooled(temperature)
-	a.journal.Log("info", fmt.Sprintf("The model that is kept has learned from the %d validation photos too, for %d epochs; the test photos measure it.",
-		len(t.samples(manifest.Validation)), c.State.BestEpoch))
-	t.answers, err = t.headAnswers(t.heldRows())
+	t.answers, err = t.headAnswers(held)
 	return err
 }
 
@@ -52,12 +56,12 @@ func (t *training) calibrate(head fit.Head) (temperature, loss float64, err erro
 	return temperature, loss, nil
 }
 
-// headAnswers are the head's probabilities for rows of the features.
-func (t *training) headAnswers(rows []int) ([]float32, error) {
+// headAnswers are the head's probabilities for samples.
+func (t *training) headAnswers(samples []fit.Sample) ([]float32, error) {
 	row := make([]float32, t.set.Dim())
 	var logits []float32
-	for _, at := range rows {
-		if err := t.set.Read(at, row); err != nil {
+	for _, s := range samples {
+		if err := t.set.Read(s.Row, row); err != nil {
 			return nil, err
 		}
 		logits = append(logits, t.head.Logits(row)...)

@@ -68,6 +68,7 @@ func (a *Attempt) evaluateModel(ctx context.Context) error {
 		return fail(runspec.ExitNoImages, "none of the %d images could be read; see the list of problems", len(d.items))
 	}
 	report := evaluate.Of("all", model.Labels, answers)
+	report.Threshold = evaluate.Threshold(model.Usage.Threshold, answers)
 	a.journal.Add(runspec.TypeEvaluation, report.Evaluation)
 	return a.keepReport(report)
 }
@@ -105,7 +106,7 @@ func (a *Attempt) predict(ctx context.Context) error {
 	defer model.Close()
 	progress := a.phase(runspec.PhaseEvaluate, len(items))
 	return storeFailure(model.Each(ctx, items, "", func(answer classify.Answer) error {
-		p := runspec.Prediction{Index: answer.Item, SHA256: items[answer.Item].Hash.String(), Top: []runspec.Score{}}
+		p := runspec.Prediction{Index: answer.Item, SHA256: items[answer.Item].Hash.String(), Top: []runspec.Score{}, Unsure: answer.Unsure}
 		if answer.Fault != nil {
 			p.Error = answer.Fault.Text
 		}

@@ -43,6 +43,9 @@ type training struct {
 	head    fit.Head
 	tuned   network.Weights // arrays of the base that fine-tuning changed and that are kept; nil: none
 	answers []float32       // probabilities [n,classes] that what is kept gives for the held-out photos
+	// threshold is the probability below which the model is unsure of its answer; 0: there is none.
+	threshold float64
+	doubted   []runspec.Mislabelled
 
 	evaluation runspec.Report // of those answers
 }
@@ -350,6 +353,9 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 		return fmt.Errorf("train the head: %w", err)
 	}
 	a.learnedHead(t, d, first, c.State.Epoch, time.Since(start))
+	if err := a.doubtLabels(ctx, t, training, c.Recipe); err != nil {
+		return err
+	}
 	if kept, err := a.finetune(ctx, t, training, &c, save); kept || err != nil {
 		return err
 	}

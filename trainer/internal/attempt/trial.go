@@ -307,7 +307,7 @@ func (x *trial) file(t *training, note plan.Note, name string) error {
 		}
 	}
 	start := time.Now()
-	written, err := export.Write(x.dir, format, model, export.Options{Crop: t.key.Fit == data.Crop, Calibrate: photos})
+	written, err := export.Write(x.dir, format, model, export.Options{Calibrate: photos})
 	if err != nil {
 		return err
 	}

@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/data"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export"
+	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 )
 
 // batchSize is how many images are prepared before the model runs.
@@ -18,6 +20,7 @@ const batchSize = 16
 // Classifier is a loaded model. It is used by one goroutine.
 type Classifier struct {
 	Labels []string // in output order
+	Usage  network.Usage
 
 	runner   *export.Runner
 	decoders []*data.Decoder
@@ -25,13 +28,20 @@ type Classifier struct {
 	fit      data.Fit
 }
 
-// Open loads an exported model: an .h5 file or the folder of a SavedModel. The caller closes it.
+// Open loads an exported model of any format. fit says how photos become squares; "": as the model itself says. The caller
+// closes it.
 func Open(path string, fit data.Fit, workers int) (*Classifier, error) {
 	runner, err := export.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open the model: %w", err)
 	}
-	c := &Classifier{Labels: runner.Labels, runner: runner, size: runner.Size, fit: fit}
+	if len(runner.Labels) == 0 {
+		return nil, errors.Join(fmt.Errorf("%q has no class names: it was not made by Cultivar", path), runner.Close())
+	}
+	if fit == "" {
+		fit = data.Fit(runner.Usage.Preprocessing())
+	}
+	c := &Classifier{Labels: runner.Labels, Usage: runner.Usage, runner: runner, size: runner.Size, fit: fit}
 	huge := new(sync.Mutex)
 	for range max(1, workers) {
 		decoder, err := data.NewDecoder(huge)
@@ -56,6 +66,7 @@ func (c *Classifier) Close() {
 type Answer struct {
 	Item          int // position in the list
 	Probabilities []float32
+	Unsure        bool // the most probable class lies below the model's threshold
 	Fault         *data.Fault
 }
 
@@ -113,10 +124,14 @@ func (c *Classifier) batch(items []data.Item, packs string) ([]Answer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("run the model: %w", err)
 	}
-	classes := len(probabilities) / (len(good) / each)
+	classes := len(c.Labels)
+	if len(probabilities) != classes*(len(good)/each) {
+		return nil, fmt.Errorf("the model answers with %d probabilities for %d images and %d class names", len(probabilities), len(good)/each, classes)
+	}
 	for i := range answers {
 		if answers[i].Fault == nil {
 			answers[i].Probabilities, probabilities = probabilities[:classes:classes], probabilities[classes:]
+			answers[i].Unsure = float64(slices.Max(answers[i].Probabilities)) < c.Usage.Threshold
 		}
 	}
 	return answers, nil

@@ -182,7 +182,7 @@ func TestDecoderCorpus(t *testing.T) {
 	d := decoder(t)
 	r := data.Renderer{Size: 48, Fit: data.Crop}
 	good, bad := 0, 0
-	files, err := data.Files([]string{corpus})
+	files, err := data.Files([]string{corpus}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

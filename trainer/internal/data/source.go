@@ -11,7 +11,8 @@ import (
 	"github.com/cultivar-ml/cultivar/shared/runspec"
 )
 
-// Item is one image to read: an entry of a manifest, whose bytes lie in a pack, or a file of the user's own.
+// Item is one image to read: an entry of a manifest, whose bytes lie in a pack, a file of the user's own, or bytes that the
+// user sent.
 type Item struct {
 	Path  string // to show; never opened
 	Class int    // position in the label order; −1: not known
@@ -21,6 +22,7 @@ type Item struct {
 	Pack           string // hex name
 	File           string // path
 	Offset, Length int64
+	Bytes          []byte // in place of all these: the bytes themselves
 }
 
 // FromManifest returns the item of a manifest entry of that class.
@@ -46,6 +48,9 @@ func (e *StoreError) Error() string { return e.Text }
 // Read returns an item's bytes; packs is the folder of packs. Bytes from a pack are checked against the item's hash: a
 // failure is a *StoreError. A user's file that cannot be read is a *Fault.
 func (i Item) Read(packs string) ([]byte, error) {
+	if i.Bytes != nil {
+		return i.Bytes, fits(i.Bytes)
+	}
 	if i.Pack == "" && i.Length == 0 {
 		return readUserFile(i.File)
 	}
@@ -78,8 +83,13 @@ func readUserFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, &Fault{manifest.Unreadable, fmt.Sprintf("it cannot be read (%v)", err)}
 	}
+	return file, fits(file)
+}
+
+// fits is a *Fault of what is larger than an image may be.
+func fits(file []byte) error {
 	if len(file) > manifest.MaxFileBytes {
-		return nil, &Fault{manifest.TooLarge, fmt.Sprintf("it is larger than %d MiB; make it smaller", manifest.MaxFileBytes>>20)}
+		return &Fault{manifest.TooLarge, fmt.Sprintf("it is larger than %d MiB; make it smaller", manifest.MaxFileBytes>>20)}
 	}
-	return file, nil
+	return nil
 }

@@ -59,6 +59,26 @@ func Of(split string, labels []string, answers []Answer) runspec.Report {
 	return r
 }
 
+// Threshold measures what it costs and gains that answers whose most probable class has less than the probability at, 0…1,
+// are "unsure". It is nil when at is 0: then there is none.
+func Threshold(at float64, answers []Answer) *runspec.Threshold {
+	if at == 0 {
+		return nil
+	}
+	answered, right := 0, 0
+	for _, a := range answers {
+		best := Best(a.Probabilities)
+		if float64(a.Probabilities[best]) < at {
+			continue
+		}
+		answered++
+		if best == a.Class {
+			right++
+		}
+	}
+	return &runspec.Threshold{Probability: runspec.Float(at), Coverage: share(answered, len(answers)), Accuracy: share(right, answered)}
+}
+
 // rank is how many classes are more probable; of equal ones the first counts as more.
 func rank(probabilities []float32, class int) int {
 	above := 0

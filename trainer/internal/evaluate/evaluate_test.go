@@ -9,6 +9,28 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/evaluate"
 )
 
+func TestThreshold(t *testing.T) {
+	answers := []evaluate.Answer{
+		{Class: 0, Probabilities: []float32{0.75, 0.25}},
+		{Class: 0, Probabilities: []float32{0.5, 0.5}},
+		{Class: 1, Probabilities: []float32{0.875, 0.125}},
+		{Class: 1, Probabilities: []float32{0.375, 0.625}},
+	}
+	for at, want := range map[float64]runspec.Threshold{
+		0.5:   {Probability: 0.5, Coverage: 1, Accuracy: 0.75},
+		0.625: {Probability: 0.625, Coverage: 0.75, Accuracy: 2.0 / 3},
+		0.63:  {Probability: 0.63, Coverage: 0.5, Accuracy: 0.5},
+		0.9:   {Probability: 0.9},
+	} {
+		if got := evaluate.Threshold(at, answers); got == nil || *got != want {
+			t.Errorf("at %v: %+v, want %+v", at, got, want)
+		}
+	}
+	if got := evaluate.Threshold(0, answers); got != nil {
+		t.Errorf("without one: %+v", *got)
+	}
+}
+
 func TestOf(t *testing.T) {
 	labels := []string{"ant", "bee", "cat", "dog"}
 	report := evaluate.Of("test", labels, []evaluate.Answer{

@@ -11,11 +11,13 @@ import (
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/evaluate"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/labels"
+	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 )
 
 // Sample is what an artifact is checked on: held-out images with the trained model's own answers for them.
 type Sample struct {
-	Labels        []string  // the trained model's class names, in output order
+	Labels        []string // the trained model's class names, in output order
+	Usage         network.Usage
 	Images        []float32 // [n,size,size,3] of 0…255, prepared as for training
 	Probabilities []float32 // [n,classes], the trained model's
 	// Encoded are the same n images as files of any kind, for formats that decode photos themselves; empty to leave
@@ -51,7 +53,7 @@ type Report struct {
 }
 
 // Check loads artifact a of folder dir from its file alone, runs it on the sample and compares. An error means that it
-// cannot be loaded or run, or that its class names are not the sample's; whether a difference is too large is for the
+// cannot be loaded or run, or that its class names or usage are not the sample's; whether a difference is too large is for the
 // caller to say.
 func Check(dir string, a Artifact, s Sample) (Report, error) {
 	if a.Path == "" {
@@ -72,6 +74,9 @@ func (r *Runner) check(s Sample) (Report, error) {
 	// As text, because formats that keep names as lines cannot keep the line breaks in them.
 	if !slices.Equal(labels.Text(r.Labels), labels.Text(s.Labels)) {
 		return Report{}, fmt.Errorf("its class names are %q instead of %q", r.Labels, s.Labels)
+	}
+	if r.Usage != s.Usage {
+		return Report{}, fmt.Errorf("its usage is %+v instead of %+v", r.Usage, s.Usage)
 	}
 	each := r.Size * r.Size * 3
 	if len(s.Images) == 0 || len(s.Images)%each != 0 {

@@ -76,9 +76,6 @@ func Ready(f Format) error {
 
 // Options of an export.
 type Options struct {
-	// Crop says that training cut the middle square out of photos rather than stretching them. It matters to formats
-	// that prepare photos themselves (SavedModel's serve_bytes, Page).
-	Crop bool
 	// Calibrate yields the photos that formats of integers are fitted to, one or more at a time: [n,size,size,3] of 0…255,
 	// prepared as for training, from the training side and of all classes. CalibrationPhotos are enough; fewer do, which
 	// the artifact's note then says. It is asked by those formats only, and keeps none of the slices.
@@ -111,7 +108,7 @@ func Write(dir string, f Format, m network.Model, o Options) (Artifact, error) {
 	case Keras:
 		return writeKeras(dir, m)
 	case SavedModel:
-		return writeSavedModel(dir, m, o)
+		return writeSavedModel(dir, m)
 	case TFLite, TFLiteFloat16, TFLiteInt8:
 		return writeTFLite(dir, f, m, o)
 	case ONNX:

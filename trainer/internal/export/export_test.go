@@ -164,7 +164,7 @@ func TestZipHoldsTheFolder(t *testing.T) {
 			t.Errorf("%s has mode %v", f.Name, f.Mode())
 		}
 	}
-	if want := []string{"savedmodel/assets/labels.txt", "savedmodel/saved_model.pb"}; !slices.Equal(names, want) {
+	if want := []string{"savedmodel/assets/labels.txt", "savedmodel/assets.extra/usage.json", "savedmodel/saved_model.pb"}; !slices.Equal(names, want) {
 		t.Errorf("the .zip holds %q, want %q", names, want)
 	}
 }
@@ -193,7 +193,7 @@ func TestLabels(t *testing.T) {
 func sample(t *testing.T, m network.Model, n int) export.Sample {
 	t.Helper()
 	photos := exporttest.Photos(t, n, m.Network.Size)
-	s := export.Sample{Labels: m.Labels, Images: photos, Probabilities: exporttest.Answers(t, m, photos)}
+	s := export.Sample{Labels: m.Labels, Usage: m.Usage, Images: photos, Probabilities: exporttest.Answers(t, m, photos)}
 	for _, name := range exporttest.PhotoFiles(t, n) {
 		data, err := os.ReadFile(name)
 		if err != nil {

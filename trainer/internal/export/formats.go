@@ -42,11 +42,11 @@ func writeCoreML(dir string, m network.Model) (Artifact, error) {
 	return a, err
 }
 
-func writeSavedModel(dir string, m network.Model, o Options) (Artifact, error) {
+func writeSavedModel(dir string, m network.Model) (Artifact, error) {
 	a := Artifact{Name: savedModelDir + ".zip", Path: savedModelDir, Format: SavedModel,
 		Note: "The signature serve_bytes takes encoded photos and does not apply their EXIF orientation."}
 	folder := filepath.Join(dir, savedModelDir)
-	err := publishDir(folder, func(temp string) error { return savedmodel.Write(temp, m, savedmodel.Options{Crop: o.Crop}) })
+	err := publishDir(folder, func(temp string) error { return savedmodel.Write(temp, m) })
 	if err != nil {
 		return Artifact{}, err
 	}
@@ -69,7 +69,7 @@ func writePage(dir string, m network.Model, o Options) (Artifact, error) {
 	a := Artifact{Name: "try.html", Path: "try.html", Format: Page,
 		Note: "Open it in a browser and drop a photo on it, or use the camera; it works without a network and sends nothing."}
 	err := publish(dir, &a, func(temp string) error {
-		return tfjs.WritePage(temp, m, tfjs.PageOptions{Bundle: o.Bundle, Crop: o.Crop})
+		return tfjs.WritePage(temp, m, o.Bundle)
 	})
 	return a, err
 }

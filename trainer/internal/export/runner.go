@@ -24,8 +24,9 @@ const batchSize = 16
 
 // Runner answers for images with an exported model, from nothing but its file. It is used by one goroutine.
 type Runner struct {
-	Labels  []string // class names in output order; nil when the file has none
-	Size    int      // side of the square images it takes, pixels
+	Labels  []string      // class names in output order; nil when the file has none
+	Usage   network.Usage // zero when the file has none
+	Size    int           // side of the square images it takes, pixels
 	predict func(images []float32) ([]float32, error)
 	bytes   func(encoded [][]byte) ([]float32, error) // nil when the format takes pixels only
 	close   func() error
@@ -83,7 +84,7 @@ func openNetwork(path string, read func(path string) (network.Model, error)) (*R
 		}
 		return tf.Floats(out[0], nil)
 	}
-	return &Runner{Labels: m.Labels, Size: size, predict: predict, close: frozen.Close}, nil
+	return &Runner{Labels: m.Labels, Usage: m.Usage, Size: size, predict: predict, close: frozen.Close}, nil
 }
 
 func openTFLite(path string) (*Runner, error) {
@@ -91,7 +92,7 @@ func openTFLite(path string) (*Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Runner{Labels: m.Labels, Size: m.Size, predict: m.Predict, close: m.Close, simulated: m.Kind == tflite.Int8}, nil
+	return &Runner{Labels: m.Labels, Usage: m.Usage, Size: m.Size, predict: m.Predict, close: m.Close, simulated: m.Kind == tflite.Int8}, nil
 }
 
 func openSavedModel(dir string) (*Runner, error) {
@@ -104,7 +105,7 @@ func openSavedModel(dir string) (*Runner, error) {
 		return nil, err
 	}
 	names := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
-	return &Runner{Labels: names, Size: m.Size(), predict: m.Predict, bytes: m.PredictBytes, close: m.Close}, nil
+	return &Runner{Labels: names, Usage: m.Usage, Size: m.Size(), predict: m.Predict, bytes: m.PredictBytes, close: m.Close}, nil
 }
 
 // Predict answers for images [n,size,size,3] of 0…255 with probabilities [n,classes].

@@ -208,27 +208,17 @@ func (t *Training) path(ctx context.Context, r runspec.Recipe, values []float64,
 	b := newBatch(size, t.data.Dim, t.data.Classes, 1)
 	p := newParams(t.data.Classes, t.data.Dim)
 	h := hyper{weights: t.data.classWeights(r.ClassWeights), seed: r.Seed}
-	steps := searchEpochs * ((len(train) + size - 1) / size)
 	for i := range values {
-		h.l2, p.Step = values[i], 0
-		for epoch := range searchEpochs {
-			var s sums
-			for part := range slices.Chunk(Shuffled(train, r.Seed, i*searchEpochs+epoch+1), size) {
-				if ctx.Err() != nil {
-					return nil, context.Cause(ctx)
-				}
-				h.rate = cosine(r.LearningRate, p.Step, steps)
-				err := b.learn(&p, t.rows, part, &h, &s)
-				if errors.Is(err, errDiverged) {
-					for ; i < len(values); i++ {
-						losses[i] = math.Inf(1)
-					}
-					return losses, nil
-				}
-				if err != nil {
-					return nil, err
-				}
+		h.l2, h.epoch = values[i], i*searchEpochs
+		err := t.descend(ctx, b, &p, h, r.LearningRate, train, searchEpochs)
+		if errors.Is(err, errDiverged) {
+			for ; i < len(values); i++ {
+				losses[i] = math.Inf(1)
 			}
+			return losses, nil
+		}
+		if err != nil {
+			return nil, err
 		}
 		s, err := b.measure(&p, t.rows, held)
 		if err != nil {
@@ -237,6 +227,27 @@ func (t *Training) path(ctx context.Context, r runspec.Recipe, values []float64,
 		losses[i] = s.loss
 	}
 	return losses, nil
+}
+
+// descend trains p further for some epochs, which count on from h.epoch, in batches of b's size.
+func (t *Training) descend(ctx context.Context, b *batch, p *Params, h hyper, rate float64, train []Sample, epochs int) error {
+	size := len(b.x)
+	steps := epochs * ((len(train) + size - 1) / size)
+	p.Step = 0
+	for range epochs {
+		h.epoch++
+		var s sums
+		for part := range slices.Chunk(Shuffled(train, h.seed, h.epoch), size) {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			h.rate = cosine(rate, p.Step, steps)
+			if err := b.learn(p, t.rows, part, &h, &s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // cosine is the learning rate of a step: from the full one down to a twentieth (Loshchilov and Hutter 2017).

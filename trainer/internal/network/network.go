@@ -85,4 +85,5 @@ type Model struct {
 	Network Network
 	Weights Weights
 	Labels  []string // class names in output order
+	Usage   Usage
 }

@@ -237,4 +237,6 @@ const reportJSON = `{"version":1,"split":"test","images":40,"accuracy":0.9,"top3
 "labels":["daisy","rose","tulip"],
 "classes":[{"class":"daisy","images":12,"precision":1,"recall":1,"f1":1},{"class":"rose","images":14,"precision":0.92,"recall":0.786,"f1":0.847},{"class":"tulip","images":14,"precision":0.8,"recall":0.928,"f1":0.867}],
 "confusion":[{"actual":0,"predicted":0,"count":12},{"actual":1,"predicted":1,"count":11},{"actual":1,"predicted":2,"count":3},{"actual":2,"predicted":1,"count":1},{"actual":2,"predicted":2,"count":13}],
-"mistakes":[{"path":"rose/rosea.png","sha256":"00","actual":"rose","predicted":"tulip","confidence":0.97},{"path":"rose/roseb.png","sha256":"01","actual":"rose","predicted":"tulip","confidence":0.81},{"path":"tulip/tulipa.png","sha256":"02","actual":"tulip","predicted":"rose","confidence":0.6}]}`
+"mistakes":[{"path":"rose/rosea.png","sha256":"00","actual":"rose","predicted":"tulip","confidence":0.97},{"path":"rose/roseb.png","sha256":"01","actual":"rose","predicted":"tulip","confidence":0.81},{"path":"tulip/tulipa.png","sha256":"02","actual":"tulip","predicted":"rose","confidence":0.6}],
+"threshold":{"probability":0.7267,"coverage":0.925,"accuracy":0.973},
+"mislabelled":[{"path":"rose/rosea.png","sha256":"00","given":"rose","suggested":"tulip","given_probability":0.02,"suggested_probability":0.98},{"path":"daisy/daisyb.png","sha256":"03","given":"daisy","suggested":"rose","given_probability":0.13,"suggested_probability":0.86}]}`

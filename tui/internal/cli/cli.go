@@ -26,7 +26,7 @@ type Program struct {
 	Terminal    bool // input and output are a terminal: the screens can be shown
 	ErrTerminal bool // Err is a terminal: progress may be redrawn in place
 	Now         func() time.Time
-	// In is where `login --token-file -` reads from.
+	// In is what - stands for: of `predict` a photo, of `login --token-file` the token.
 	In io.Reader
 	// Secret asks the person for a word without showing it; nil: nobody can be asked.
 	Secret func(ctx context.Context, prompt string) (string, error)

@@ -18,7 +18,7 @@ const (
 	maxEvaluation = 256 << 20 // of evaluation.json: 1,000 classes and every mistake stay below
 	maxMatrix     = 12        // classes of a matrix that fits a terminal of 80 columns
 	shownPairs    = 10
-	shownMistakes = 10
+	shownMistakes = 10 // also of photos in the wrong folder
 )
 
 func (c *command) resultsVerb() *cobra.Command {
@@ -124,6 +124,10 @@ func (c *command) evaluation(run api.Run, e runspec.Report) {
 	c.say("Run #%d, %s: %s accuracy %s on %s", run.Number, shown(run.Name, "unnamed"), side, percent(float64(e.Accuracy)), count(e.Images, "photo", "photos"))
 	c.say("%s", inWords(float64(e.Accuracy), e.Images, len(e.Labels)))
 	c.say("Right answer among the first three: %s. Calibration error: %s.", percent(float64(e.Top3)), percent(float64(e.ECE)))
+	if u := e.Threshold; u != nil {
+		c.say("It says unsure when the likeliest class has less than %s: of %s of these photos. It is right on %s of the others.",
+			percent(float64(u.Probability)), percent(1-float64(u.Coverage)), percent(float64(u.Accuracy)))
+	}
 	t := newTable("class", ">photos", ">found", ">right when said", ">F1")
 	for _, cl := range e.Classes {
 		t.row(shown(cl.Class, ""), strconv.Itoa(cl.Images), percent(float64(cl.Recall)), percent(float64(cl.Precision)), fmt.Sprintf("%.2f", float64(cl.F1)))
@@ -143,6 +147,22 @@ func (c *command) evaluation(run api.Run, e runspec.Report) {
 		for _, w := range e.Worst[:min(shownMistakes, len(e.Worst))] {
 			c.say("  %s is %s, the model said %s (%s)", shown(w.Path, ""), shown(w.Actual, ""), shown(w.Predicted, ""), percent(float64(w.Confidence)))
 		}
+	}
+	c.mislabelled(e.Mislabelled)
+}
+
+// mislabelled lists photos that probably lie in the wrong folder.
+func (c *command) mislabelled(doubted []runspec.Mislabelled) {
+	if len(doubted) == 0 {
+		return
+	}
+	c.say("\nProbably in the wrong folder, judged by models that had not learned from them (%s):", count(len(doubted), "photo", "photos"))
+	for _, m := range doubted[:min(shownMistakes, len(doubted))] {
+		c.say("  %s lies in %s (%s), looks like %s (%s)", shown(m.Path, ""), shown(m.Given, ""), percent(float64(m.GivenProbability)),
+			shown(m.Suggested, ""), percent(float64(m.SuggestedProbability)))
+	}
+	if len(doubted) > shownMistakes {
+		c.say("  and %s; --json names them all", count(len(doubted)-shownMistakes, "more", "more"))
 	}
 }
 

@@ -2,12 +2,16 @@ package cli_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"image"
+	"image/png"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -15,6 +19,7 @@ import (
 	"time"
 
 	"github.com/cultivar-ml/cultivar/shared/runspec"
+	"github.com/cultivar-ml/cultivar/tui/internal/cli"
 	"github.com/cultivar-ml/cultivar/tui/internal/local"
 )
 
@@ -179,7 +184,7 @@ func TestWholePath(t *testing.T) {
 		cultivar(ctx, t, "watch", "nonsense").expect(t, 3)
 	})
 	t.Run("results", func(t *testing.T) {
-		cultivar(ctx, t, "results", "latest").expect(t, 0, "test accuracy", "right when said", "Rows: what it is", "The training took", "(planned: ")
+		cultivar(ctx, t, "results", "latest").expect(t, 0, "test accuracy", "It says unsure when", "right when said", "Rows: what it is", "The training took", "(planned: ")
 		cultivar(ctx, t, "plan", garden, "--seed", "5").expect(t, 0, "these settings", "0 of 80", "No photo has to be read")
 	})
 	t.Run("download", func(t *testing.T) { downloads(t, home) })
@@ -253,6 +258,27 @@ func predictions(t *testing.T, garden string) {
 		}
 	}
 	cultivar(ctx, t, "predict", "latest", filepath.Join(garden, "absent.jpg")).expect(t, 3, "absent.jpg")
+
+	poppy, err := os.ReadFile(filepath.Join(garden, "poppy", "poppy-001.jpg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := with(ctx, t, cli.Program{In: bytes.NewReader(poppy)}, "predict", "latest", "-", "--json")
+	var a answer
+	if sent.expect(t, 0); json.Unmarshal([]byte(sent.out), &a) != nil || a.Path != "-" || !reflect.DeepEqual(a.Top, answers[0].Top) {
+		t.Errorf("from standard input %s, want %+v", sent.out, answers[0])
+	}
+	// Nothing is drawn there, so none of the flowers is likely.
+	var grey bytes.Buffer
+	if err := png.Encode(&grey, image.NewGray(image.Rect(0, 0, 224, 224))); err != nil {
+		t.Fatal(err)
+	}
+	with(ctx, t, cli.Program{In: &grey}, "predict", "latest", "-").expect(t, 0, "-: unsure; ")
+	with(ctx, t, cli.Program{In: strings.NewReader("")}, "predict", "latest", "-").expect(t, 1, "the file is empty", "none of the photos could be read")
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), "cultivar-photo-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %q (%v)", left, err)
+	}
 }
 
 // TestLeaving is ctrl+c in the middle: the training goes on, and watch shows all of it.

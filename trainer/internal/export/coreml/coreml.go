@@ -17,6 +17,7 @@
 package coreml
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 
@@ -36,6 +37,7 @@ const (
 	// Among the user-defined metadata.
 	VersionKey = "cultivar.version"
 	NetworkKey = "cultivar.network"
+	UsageKey   = "cultivar.usage" // JSON
 )
 
 // Versions of the format: iOS 11 and macOS 10.13, or iOS 11.2 and macOS 10.13.2 for half floats.
@@ -105,10 +107,14 @@ func build(m network.Model, o Options) (*coremlpb.Model, error) {
 	if o.Half {
 		model.SpecificationVersion = specVersionHalf
 	}
+	usage, err := json.Marshal(net.Usage)
+	if err != nil {
+		return nil, fmt.Errorf("encode the usage: %w", err)
+	}
 	model.Description.Metadata = &coremlpb.Metadata{
 		ShortDescription: fmt.Sprintf("Tells %d classes of photos apart; trained with Cultivar on %s.", len(net.Labels), net.Name),
 		VersionString:    version.Version,
-		UserDefined:      map[string]string{VersionKey: version.Version, NetworkKey: net.Name},
+		UserDefined:      map[string]string{VersionKey: version.Version, NetworkKey: net.Name, UsageKey: string(usage)},
 	}
 	return model, nil
 }

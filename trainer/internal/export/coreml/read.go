@@ -2,6 +2,7 @@ package coreml
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -56,6 +57,11 @@ func parse(file *coremlpb.Model) (network.Model, error) {
 	r := reader{layers: map[string]string{Input: rescalingLayer}, made: map[string]bool{Input: true}}
 	r.net = plain.Net{Name: said.GetMetadata().GetUserDefined()[NetworkKey], Size: int(size), Weights: network.Weights{},
 		Labels: classifier.GetStringClassLabels().GetVector()}
+	if usage, ok := said.GetMetadata().GetUserDefined()[UsageKey]; ok {
+		if err := json.Unmarshal([]byte(usage), &r.net.Usage); err != nil {
+			return network.Model{}, err
+		}
+	}
 	if err := r.preprocessing(classifier.GetPreprocessing()); err != nil {
 		return network.Model{}, err
 	}

@@ -53,7 +53,7 @@ func Small(t *testing.T) network.Model {
 		{Name: "predictions", Kind: network.Dense, Inputs: []string{"dropout"}, Units: len(Labels()), Bias: true},
 		{Name: "probabilities", Kind: network.Softmax, Inputs: []string{"predictions"}},
 	}}
-	return network.Model{Network: n, Weights: Random(t, n), Labels: Labels()}
+	return network.Model{Network: n, Weights: Random(t, n), Labels: Labels(), Usage: network.Usage{Threshold: 0.5}}
 }
 
 // Base is a base model with its ImageNet weights and a random head for Labels on features of several depths. The test is skipped when the base was

@@ -17,7 +17,7 @@ import (
 )
 
 // Names in a .keras archive (keras/src/saving/saving_lib.py). A fourth member would make Keras unpack all of them to
-// disk, so the class names are in metadata.json.
+// disk, so class names and usage are in metadata.json.
 const (
 	metadataName = "metadata.json"
 	configName   = "config.json"
@@ -37,9 +37,10 @@ const (
 
 // metadata of an archive. Keras reads none of it.
 type metadata struct {
-	Version string   `json:"keras_version"`
-	Saved   string   `json:"date_saved"`
-	Labels  []string `json:"cultivar_labels,omitempty"`
+	Version string        `json:"keras_version"`
+	Saved   string        `json:"date_saved"`
+	Labels  []string      `json:"cultivar_labels,omitempty"`
+	Usage   network.Usage `json:"cultivar_usage"`
 }
 
 // WriteNative makes the .keras file at path, the format of Keras 3 alone; the rules of Write hold. While it is written the
@@ -70,7 +71,7 @@ func writeNative(path string, m network.Model) (err error) {
 		return err
 	}
 	// One fixed date, so that equal models give equal bytes.
-	about, err := asciiJSON(metadata{Version: nativeVersion, Saved: "1980-01-01@00:00:00", Labels: m.Labels})
+	about, err := asciiJSON(metadata{Version: nativeVersion, Saved: "1980-01-01@00:00:00", Labels: m.Labels, Usage: m.Usage})
 	if err != nil {
 		return fmt.Errorf("encode its metadata: %w", err)
 	}
@@ -189,7 +190,7 @@ func readNative(path string) (m network.Model, err error) {
 	if err := json.Unmarshal(about, &meta); err != nil {
 		return m, fmt.Errorf("metadata: %w", err)
 	}
-	m.Labels = meta.Labels
+	m.Labels, m.Usage = meta.Labels, meta.Usage
 	// The HDF5 library reads files only.
 	dir, err := os.MkdirTemp("", "cultivar-keras-")
 	if err != nil {

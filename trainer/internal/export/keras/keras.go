@@ -3,11 +3,11 @@
 //
 // The .h5 is in the Keras-2 dialect: one flat Functional graph whose configuration names no modules, so that Keras 3,
 // tf-keras 2 and the TensorFlow.js converter all take it. It holds the original structure with its batch norms, the
-// rescaling of 0…255 images, the weights, and the class names as the attribute "cultivar_labels". Optimiser state is not
-// written: the file is for using a model, and for training it on with a fresh optimiser.
+// rescaling of 0…255 images, the weights, and, as JSON, the class names as the attribute "cultivar_labels" and the usage as
+// "cultivar_usage". Optimiser state is not written: the file is for using a model, and for training it on with a fresh optimiser.
 //
 // The .keras holds the same in Keras 3's own words: a zip of metadata.json, which has the class names as
-// "cultivar_labels", config.json and model.weights.h5.
+// "cultivar_labels" and the usage as "cultivar_usage", config.json and model.weights.h5.
 //
 // Sources of the formats: keras/src/saving/saving_lib.py, keras/src/legacy/saving/legacy_h5_format.py (Keras 3) and
 // tf_keras/saving/legacy/hdf5_format.py (Keras 2).

@@ -10,8 +10,8 @@ import (
 )
 
 // Read rebuilds a classifier from a Keras legacy full model, from nothing but the file: its model_config, its weights
-// in the order in which Keras itself assigns them, and its class names. Labels is nil when the file has none (it was
-// not written here). Models that the network package cannot express are refused with a sentence.
+// in the order in which Keras itself assigns them, its class names and its usage. Labels is nil and the usage zero when
+// the file has none (it was not written here). Models that the network package cannot express are refused with a sentence.
 func Read(path string) (network.Model, error) {
 	var m network.Model
 	err := hdf.Open(path, func(root hdf.Group) error {
@@ -25,6 +25,11 @@ func Read(path string) (network.Model, error) {
 		if labels, err := root.Text(labelsAttribute); err == nil {
 			if err := json.Unmarshal([]byte(labels), &m.Labels); err != nil {
 				return fmt.Errorf("class names: %w", err)
+			}
+		}
+		if usage, err := root.Text(network.UsageName); err == nil {
+			if err := json.Unmarshal([]byte(usage), &m.Usage); err != nil {
+				return err
 			}
 		}
 		m.Weights, err = readWeights(root, m.Network)

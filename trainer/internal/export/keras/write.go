@@ -32,9 +32,13 @@ func Write(path string, m network.Model) error {
 	if err != nil {
 		return fmt.Errorf("write Keras model: %w", err)
 	}
+	usage, err := asciiJSON(m.Usage)
+	if err != nil {
+		return fmt.Errorf("write Keras model: encode its usage: %w", err)
+	}
 	err = hdf.Create(path, func(root hdf.Group) error {
 		for _, a := range [][2]string{{configAttribute, text}, {versionAttribute, kerasVersion},
-			{backendAttribute, "tensorflow"}, {labelsAttribute, labels}} {
+			{backendAttribute, "tensorflow"}, {labelsAttribute, labels}, {network.UsageName, usage}} {
 			if err := root.SetText(a[0], a[1]); err != nil {
 				return err
 			}

@@ -4,7 +4,7 @@
 //	output  probabilities  float32 [N,classes]
 //
 // Rescaling and the transpose to ONNX's channel order are inside, batch norms are folded into the convolutions. The
-// class names are the metadata property "labels", a JSON list in output order. Read takes what Write makes and nothing
+// class names are the metadata property "labels", a JSON list in output order, the usage is "cultivar_usage". Read takes what Write makes and nothing
 // else; use onnxruntime for other models.
 //
 // Sources of the format: onnx/onnx.proto and docs/Operators.md of ONNX 1.19.1, operator set 17.
@@ -92,6 +92,10 @@ func build(m network.Model) (*onnxpb.ModelProto, error) {
 	if err != nil {
 		return nil, err
 	}
+	usage, err := json.Marshal(net.Usage)
+	if err != nil {
+		return nil, fmt.Errorf("encode the usage: %w", err)
+	}
 	return &onnxpb.ModelProto{
 		IrVersion:       proto.Int64(irVersion),
 		ProducerName:    proto.String(producer),
@@ -101,15 +105,20 @@ func build(m network.Model) (*onnxpb.ModelProto, error) {
 		MetadataProps: []*onnxpb.StringStringEntryProto{
 			{Key: proto.String(LabelsKey), Value: proto.String(labels)},
 			{Key: proto.String(VersionKey), Value: proto.String(version.Version)},
-			{Key: proto.String(PreprocessedKey), Value: proto.String(preprocessing(net.Size))},
+			{Key: proto.String(PreprocessedKey), Value: proto.String(preprocessing(net))},
+			{Key: proto.String(network.UsageName), Value: proto.String(string(usage))},
 		},
 	}, nil
 }
 
-// preprocessing tells in words what the input is; how a photo becomes a square is the recipe's choice.
-func preprocessing(size int) string {
-	return fmt.Sprintf("%s: float32 [%s,%d,%d,3], RGB of 0 to 255, photos upright and resized to the square as in training; "+
-		"the rescaling is inside the model", Input, batchName, size, size)
+// preprocessing tells in words what the input is.
+func preprocessing(net plain.Net) string {
+	square := "stretched to the square"
+	if net.Usage.Crop {
+		square = "their middle square cut out and resized"
+	}
+	return fmt.Sprintf("%s: float32 [%s,%d,%d,3], RGB of 0 to 255, photos upright and %s; the rescaling is inside the model",
+		Input, batchName, net.Size, net.Size, square)
 }
 
 func labelsJSON(labels []string) (string, error) {

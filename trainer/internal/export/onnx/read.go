@@ -41,9 +41,14 @@ func parse(file *onnxpb.ModelProto) (network.Model, error) {
 		made:   map[string]bool{Input: true},
 	}
 	for _, p := range file.GetMetadataProps() {
-		if p.GetKey() == LabelsKey {
+		switch p.GetKey() {
+		case LabelsKey:
 			if err := json.Unmarshal([]byte(p.GetValue()), &r.net.Labels); err != nil {
 				return network.Model{}, fmt.Errorf("class names: %w", err)
+			}
+		case network.UsageName:
+			if err := json.Unmarshal([]byte(p.GetValue()), &r.net.Usage); err != nil {
+				return network.Model{}, err
 			}
 		}
 	}

@@ -10,17 +10,18 @@ import (
 	typespb "github.com/wamuir/graft/tensorflow/core/framework/types_go_proto"
 	"github.com/wamuir/graft/tensorflow/op"
 
+	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 	"github.com/cultivar-ml/cultivar/trainer/internal/tf"
 )
 
 // decodeOne is the function from one encoded image to pixels [size,size,3] of 0…255.
-func decodeOne(size int, o Options) (*functionpb.FunctionDef, error) {
+func decodeOne(size int, usage network.Usage) (*functionpb.FunctionDef, error) {
 	s := op.NewScope()
 	contents := op.Placeholder(s, graft.String, op.PlaceholderShape(graft.ScalarShape()))
 	// As many channels as the file has: asking for RGB would drop transparency and show what it hides.
 	image := op.DecodeImage(s, contents, op.DecodeImageChannels(0), op.DecodeImageExpandAnimations(false))
 	b := &builder{scope: s}
-	pixels := resize(b, onWhite(b, image), op.Shape(s.SubScope("whole"), image), size, o)
+	pixels := resize(b, onWhite(b, image), op.Shape(s.SubScope("whole"), image), size, usage)
 	def, err := finalize(s)
 	if err != nil {
 		return nil, fmt.Errorf("function %s: %w", decodeFunction, err)
@@ -110,17 +111,17 @@ func onWhite(b *builder, image tf.Output) tf.Output {
 }
 
 // resize is the antialiased bilinear resize of tf.image.resize(antialias=True), stretching or cutting the middle out.
-func resize(b *builder, image, shape tf.Output, size int, o Options) tf.Output {
+func resize(b *builder, image, shape tf.Output, size int, usage network.Usage) tf.Output {
 	side := b.constant(float32(size))
 	sides := op.Cast(b.next(), b.gather(shape, b.constant([]int32{0, 1}), 0), graft.Float)
 	scale := op.RealDiv(b.next(), side, sides)
-	if o.Crop {
+	if usage.Crop {
 		larger := op.Max(b.next(), scale, b.constant([]int32{0}), op.MaxKeepDims(true))
 		scale = op.Mul(b.next(), larger, b.constant([]float32{1, 1}))
 	}
 	// Zero when stretched; when cropped, half of what overhangs.
 	shift := op.Mul(b.next(), op.Sub(b.next(), side, op.Mul(b.next(), sides, scale)), b.constant(float32(0.5)))
-	if !o.Crop {
+	if !usage.Crop {
 		shift = b.constant([]float32{0, 0})
 	}
 	batch := op.ExpandDims(b.next(), image, b.constant(int32(0)))

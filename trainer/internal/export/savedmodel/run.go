@@ -1,17 +1,25 @@
 package savedmodel
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	graft "github.com/wamuir/graft/tensorflow"
 
+	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 	"github.com/cultivar-ml/cultivar/trainer/internal/tf"
 )
 
 // Model is a SavedModel loaded from its folder, with both signatures found by name. It takes any SavedModel that has
 // them, not only what Write has made.
 type Model struct {
+	Usage network.Usage // zero when the folder has none
+
 	loaded       *graft.SavedModel
 	image, bytes tf.Output
 	fromImage    tf.Output
@@ -26,7 +34,7 @@ func Load(dir string) (*Model, error) {
 		return nil, fmt.Errorf("load SavedModel %q: %w", dir, err)
 	}
 	m := &Model{loaded: loaded}
-	if err := m.find(); err != nil {
+	if err := errors.Join(m.find(), m.readUsage(dir)); err != nil {
 		return nil, errors.Join(fmt.Errorf("load SavedModel %q: %w", dir, err), m.Close())
 	}
 	return m, nil
@@ -55,6 +63,25 @@ func (m *Model) find() error {
 	}
 	m.side = int(shape.Size(1))
 	return nil
+}
+
+// maxUsage bounds the file of the usage that is read, bytes.
+const maxUsage = 1 << 16
+
+func (m *Model) readUsage(dir string) error {
+	f, err := os.Open(filepath.Join(dir, extraDir, network.UsageFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxUsage))
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, &m.Usage)
 }
 
 // tensor resolves "operation:0".

@@ -7,13 +7,14 @@
 //
 // serve_bytes decodes, composes transparency on white and resizes as training did, but it does NOT apply the EXIF
 // orientation of photos, for which TensorFlow has no operation: turn such photos upright first. The class names are
-// the asset labels.txt.
+// the asset labels.txt, the usage is usage.json beside the assets, where TensorFlow leaves room for others' files.
 //
 // Sources of the format: tensorflow/core/protobuf/{saved_model,meta_graph}.proto and tensorflow/cc/saved_model/loader.cc.
 package savedmodel
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -54,16 +55,13 @@ const (
 // schemaVersion is SavedModel's own (kSavedModelSchemaVersion, tensorflow/cc/saved_model/constants.h).
 const schemaVersion = 1
 
-// Options say how serve_bytes prepares an image; serving_default is not affected.
-type Options struct {
-	// Crop cuts the middle square out; otherwise the whole image is stretched to the square.
-	Crop bool
-}
+// extraDir is SavedModel's folder for files that are not its own (kSavedModelAssetsExtraDirectory of the same file).
+const extraDir = "assets.extra"
 
 // Write makes the SavedModel in dir, which must exist and should be empty. Files are synced; publishing the folder
 // under its final name is the caller's.
-func Write(dir string, m network.Model, o Options) error {
-	saved, err := build(m, o)
+func Write(dir string, m network.Model) error {
+	saved, err := build(m)
 	if err != nil {
 		return fmt.Errorf("write SavedModel: %w", err)
 	}
@@ -72,20 +70,23 @@ func Write(dir string, m network.Model, o Options) error {
 	if err != nil {
 		return fmt.Errorf("write SavedModel: encode it: %w", err)
 	}
-	assets := filepath.Join(dir, "assets")
-	if err := os.Mkdir(assets, 0o755); err != nil {
-		return fmt.Errorf("write SavedModel: %w", err)
+	usage, err := json.Marshal(m.Usage)
+	if err != nil {
+		return fmt.Errorf("write SavedModel: encode its usage: %w", err)
 	}
-	if err := writeSynced(filepath.Join(assets, labels.File), labels.Text(m.Labels)); err != nil {
-		return fmt.Errorf("write SavedModel: %w", err)
-	}
-	if err := writeSynced(filepath.Join(dir, "saved_model.pb"), data); err != nil {
-		return fmt.Errorf("write SavedModel: %w", err)
+	for name, content := range map[string][]byte{filepath.Join("assets", labels.File): labels.Text(m.Labels),
+		filepath.Join(extraDir, network.UsageFile): usage, "saved_model.pb": data} {
+		if err := writeSynced(filepath.Join(dir, name), content); err != nil {
+			return fmt.Errorf("write SavedModel: %w", err)
+		}
 	}
 	return nil
 }
 
 func writeSynced(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
 	f, err := os.Create(path)
 	if err != nil {
 		return err
@@ -100,7 +101,7 @@ func writeSynced(path string, data []byte) error {
 	return f.Close()
 }
 
-func build(m network.Model, o Options) (*corepb.SavedModel, error) {
+func build(m network.Model) (*corepb.SavedModel, error) {
 	n := m.Network
 	shapes, err := n.Shapes()
 	if err != nil {
@@ -117,7 +118,7 @@ func build(m network.Model, o Options) (*corepb.SavedModel, error) {
 	if err != nil {
 		return nil, err
 	}
-	decode, err := decodeOne(n.Size, o)
+	decode, err := decodeOne(n.Size, m.Usage)
 	if err != nil {
 		return nil, err
 	}

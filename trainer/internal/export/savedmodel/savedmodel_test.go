@@ -18,10 +18,10 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 )
 
-func write(t *testing.T, m network.Model, o savedmodel.Options) string {
+func write(t *testing.T, m network.Model) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := savedmodel.Write(dir, m, o); err != nil {
+	if err := savedmodel.Write(dir, m); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -45,7 +45,7 @@ func TestLoadedAgrees(t *testing.T) {
 				m = exporttest.Base(t, name)
 			}
 			photos := exporttest.Photos(t, 12, m.Network.Size)
-			loaded := load(t, write(t, m, savedmodel.Options{}))
+			loaded := load(t, write(t, m))
 			if loaded.Size() != m.Network.Size {
 				t.Errorf("size %d, want %d", loaded.Size(), m.Network.Size)
 			}
@@ -80,7 +80,7 @@ func checkPython(t *testing.T, m network.Model, signatures map[string][]string) 
 	for _, kind := range []string{"jpeg_gray", "jpeg_cmyk", "jpeg_progressive*", "png_*"} {
 		files = append(files, exporttest.Files(t, 1, "odd-formats", "*", "*_"+kind+".*")[:1]...)
 	}
-	dir := write(t, m, savedmodel.Options{})
+	dir := write(t, m)
 	out := exporttest.Python(t, nil, "savedmodel_predict.py",
 		append([]string{dir, exporttest.WriteFloats(t, photos), strconv.Itoa(m.Network.Size)}, files...)...)
 	var got struct {
@@ -180,20 +180,21 @@ func TestCrop(t *testing.T) {
 	}
 	// 32 pixels high, so that nothing is resized and the comparison is exact.
 	wide, middle := encode(image.Rect(0, 0, 64, 32)), encode(image.Rect(16, 0, 48, 32))
-	for name, o := range map[string]savedmodel.Options{"crop": {Crop: true}, "stretch": {}} {
-		got, err := load(t, write(t, m, o)).PredictBytes([][]byte{wide, middle})
+	for _, crop := range []bool{true, false} {
+		m.Usage.Crop = crop
+		got, err := load(t, write(t, m)).PredictBytes([][]byte{wide, middle})
 		if err != nil {
 			t.Fatal(err)
 		}
 		half := len(got) / 2
-		if same := exporttest.MaxDifference(t, got[:half], got[half:]) < 1e-5; same != o.Crop {
-			t.Errorf("%s: whole %v, middle %v", name, got[:half], got[half:])
+		if same := exporttest.MaxDifference(t, got[:half], got[half:]) < 1e-5; same != crop {
+			t.Errorf("crop %v: whole %v, middle %v", crop, got[:half], got[half:])
 		}
 	}
 }
 
 func TestBadImageIsAnError(t *testing.T) {
-	loaded := load(t, write(t, exporttest.Small(t), savedmodel.Options{}))
+	loaded := load(t, write(t, exporttest.Small(t)))
 	if _, err := loaded.PredictBytes([][]byte{[]byte("no image")}); err == nil {
 		t.Error("text was taken for an image")
 	}
@@ -207,7 +208,7 @@ func TestWriteIsDeterministic(t *testing.T) {
 	var files [2][]byte
 	for i := range files {
 		var err error
-		if files[i], err = os.ReadFile(filepath.Join(write(t, m, savedmodel.Options{}), "saved_model.pb")); err != nil {
+		if files[i], err = os.ReadFile(filepath.Join(write(t, m), "saved_model.pb")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -223,7 +224,7 @@ func TestWeightsStandOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := os.Stat(filepath.Join(write(t, m, savedmodel.Options{}), "saved_model.pb"))
+	info, err := os.Stat(filepath.Join(write(t, m), "saved_model.pb"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +236,7 @@ func TestWeightsStandOnce(t *testing.T) {
 func TestWriteRefuses(t *testing.T) {
 	m := exporttest.Small(t)
 	m.Labels = m.Labels[1:]
-	if err := savedmodel.Write(t.TempDir(), m, savedmodel.Options{}); err == nil {
+	if err := savedmodel.Write(t.TempDir(), m); err == nil {
 		t.Error("labels that do not fit were accepted")
 	}
 	if _, err := savedmodel.Load(t.TempDir()); err == nil {

@@ -46,12 +46,6 @@ const (
 // maxPage bounds a page that is read, bytes: the weights in base64 and the rest.
 const maxPage = maxWeights/3*4 + 1<<24
 
-// PageOptions of a page.
-type PageOptions struct {
-	Bundle string // path of tf.min.js; "": found by Bundle
-	Crop   bool   // photos are cut to their middle square before they are resized, rather than stretched
-}
-
 // Bundle finds tf.min.js where the set-up and the image put it, beside the program. The error says how to get it.
 func Bundle() (string, error) {
 	program, err := os.Executable()
@@ -71,9 +65,9 @@ func Bundle() (string, error) {
 	return "", fmt.Errorf("TensorFlow.js is not installed beside %s; fetch it with trainer/setup/tfjs.sh, or leave the format html out", program)
 }
 
-// WritePage makes the page at path. Syncing it and giving it its final name is the caller's.
-func WritePage(path string, m network.Model, o PageOptions) error {
-	page, err := buildPage(m, o)
+// WritePage makes the page at path with the tf.min.js at the path bundle, or the one that Bundle finds if that is "". Syncing it and giving it its final name is the caller's.
+func WritePage(path string, m network.Model, bundle string) error {
+	page, err := buildPage(m, bundle)
 	if err != nil {
 		return fmt.Errorf("write page: %w", err)
 	}
@@ -83,32 +77,36 @@ func WritePage(path string, m network.Model, o PageOptions) error {
 	return nil
 }
 
-func buildPage(m network.Model, o PageOptions) ([]byte, error) {
+func buildPage(m network.Model, bundle string) ([]byte, error) {
 	described, data, err := describe(m)
 	if err != nil {
 		return nil, err
 	}
-	described.Metadata.Size, described.Metadata.Crop = m.Network.Size, o.Crop
+	described.Metadata.Size = m.Network.Size
 	text, err := encode(described) // which escapes < and >
 	if err != nil {
 		return nil, err
 	}
-	if o.Bundle == "" {
-		if o.Bundle, err = Bundle(); err != nil {
+	if bundle == "" {
+		if bundle, err = Bundle(); err != nil {
 			return nil, err
 		}
 	}
-	bundle, err := os.ReadFile(o.Bundle)
+	library, err := os.ReadFile(bundle)
 	if err != nil {
 		return nil, fmt.Errorf("TensorFlow.js: %w", err)
 	}
-	if sum := sha256.Sum256(bundle); hex.EncodeToString(sum[:]) != bundleSHA256 {
-		return nil, fmt.Errorf("TensorFlow.js at %s is not the pinned version; fetch it with trainer/setup/tfjs.sh", o.Bundle)
+	if sum := sha256.Sum256(library); hex.EncodeToString(sum[:]) != bundleSHA256 {
+		return nil, fmt.Errorf("TensorFlow.js at %s is not the pinned version; fetch it with trainer/setup/tfjs.sh", bundle)
+	}
+	sure := "What is in none of its classes is given one of them all the same."
+	if t := m.Usage.Threshold; t > 0 {
+		sure = fmt.Sprintf("When the likeliest class has less than %.0f %%, the answer is “unsure”.", 100*t)
 	}
 	parts := struct {
-		Policy, Base, Style, Global, Bundle, Script, ModelMark, Model, WeightsMark, Weights, EndMark string
-		Classes                                                                                      int
-	}{policy(pageStyle, globalScript, string(bundle), pageScript), html.EscapeString(m.Network.Name), pageStyle, globalScript, string(bundle), pageScript,
+		Policy, Base, Threshold, Style, Global, Bundle, Script, ModelMark, Model, WeightsMark, Weights, EndMark string
+		Classes                                                                                                 int
+	}{policy(pageStyle, globalScript, string(library), pageScript), html.EscapeString(m.Network.Name), sure, pageStyle, globalScript, string(library), pageScript,
 		modelMark, strings.TrimSpace(string(text)), weightsMark, base64.StdEncoding.EncodeToString(data), endMark, len(m.Labels)}
 	// text/template, since everything that goes in is a constant, escaped or base64; html/template would parse the bundle.
 	t, err := template.New("page").Parse(pageHTML)

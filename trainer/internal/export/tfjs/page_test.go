@@ -89,7 +89,8 @@ func rendered(t *testing.T, path string, size int, fit data.Fit) []float32 {
 func pageAgrees(t *testing.T, m network.Model, crop bool) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "try it.html") // a space, as in people's folders
-	if err := tfjs.WritePage(path, m, tfjs.PageOptions{Bundle: bundle(t), Crop: crop}); err != nil {
+	m.Usage.Crop = crop
+	if err := tfjs.WritePage(path, m, bundle(t)); err != nil {
 		t.Fatal(err)
 	}
 	size, classes := m.Network.Size, len(m.Labels)
@@ -99,6 +100,7 @@ func pageAgrees(t *testing.T, m network.Model, crop bool) {
 	b.await("document.getElementById('status') && document.getElementById('status').textContent === 'Ready.'")
 	var backend string
 	b.eval("tf.getBackend()", &backend)
+	var likely []float32
 	for i := range 3 { // already of the network's size: nothing is resized
 		got := b.choose(savePNG(t, photos[i*size*size*3:(i+1)*size*size*3], size))
 		worst := exporttest.MaxDifference(t, got, want[i*classes:(i+1)*classes])
@@ -107,6 +109,10 @@ func pageAgrees(t *testing.T, m network.Model, crop bool) {
 			t.Errorf("photo %d differs by %g", i, worst)
 		}
 		checkShown(t, b, m, got)
+		likely = append(likely, slices.Max(got))
+	}
+	if threshold := float32(m.Usage.Threshold); threshold > 0 && (slices.Min(likely) >= threshold || slices.Max(likely) < threshold) {
+		t.Errorf("of %v none or all are below %g: this no longer tests both", likely, threshold)
 	}
 	fit := data.Stretch
 	if crop {
@@ -138,6 +144,11 @@ func checkShown(t *testing.T, b *browser, m network.Model, probabilities []float
 	if best := slices.Index(probabilities, slices.Max(probabilities)); len(names) != 5 || names[0] != m.Labels[best] ||
 		shares[0] != fmt.Sprintf("%.1f %%", 100*probabilities[best]) {
 		t.Errorf("shown are %q with %q; the likeliest is %q with %g", names, shares, m.Labels[best], probabilities[best])
+	}
+	var unsure bool
+	b.eval("document.getElementById('unsure').offsetHeight > 0", &unsure)
+	if below := float64(slices.Max(probabilities)) < m.Usage.Threshold; below != unsure {
+		t.Errorf("with %g of at least %g the page says it is unsure: %v", slices.Max(probabilities), m.Usage.Threshold, unsure)
 	}
 }
 

@@ -56,10 +56,9 @@ type weight struct {
 
 // userData is what model.json holds beyond what TensorFlow.js reads.
 type userData struct {
-	Labels []string `json:"labels"`
-	// Of a page only: the side of the square that photos are resized to, in pixels, and whether that is of their middle.
-	Size int  `json:"size,omitempty"`
-	Crop bool `json:"crop,omitempty"`
+	Labels []string      `json:"labels"`
+	Usage  network.Usage `json:"usage"`
+	Size   int           `json:"size,omitempty"` // of a page only: the side of the square that photos become, pixels
 }
 
 // Write fills the empty folder dir with a layers model. Its files are synced; the folder is the caller's to sync.
@@ -115,7 +114,7 @@ func describe(m network.Model) (model, []byte, error) {
 		}
 	}
 	return model{Format: format, Generator: "Cultivar " + version.Version, Topology: topology,
-		Manifest: []group{{Paths: []string{}, Weights: weights}}, Metadata: userData{Labels: m.Labels}}, data, nil
+		Manifest: []group{{Paths: []string{}, Weights: weights}}, Metadata: userData{Labels: m.Labels, Usage: m.Usage}}, data, nil
 }
 
 func encode(m model) ([]byte, error) {
@@ -189,7 +188,7 @@ func parse(text []byte, load func(paths []string, size int) ([]byte, error)) (m 
 	if m.Network, err = keras.ParseTopology(described.Topology); err != nil {
 		return m, err
 	}
-	m.Labels = described.Metadata.Labels
+	m.Labels, m.Usage = described.Metadata.Labels, described.Metadata.Usage
 	arrays, err := m.Network.Arrays()
 	if err != nil {
 		return m, err

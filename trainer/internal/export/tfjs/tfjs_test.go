@@ -38,7 +38,7 @@ func bundle(t *testing.T) string {
 func writePage(t *testing.T, m network.Model) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "try.html")
-	if err := tfjs.WritePage(path, m, tfjs.PageOptions{Bundle: bundle(t)}); err != nil {
+	if err := tfjs.WritePage(path, m, bundle(t)); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -197,7 +197,7 @@ func TestWriteRefuses(t *testing.T) {
 				t.Errorf("error %v, want %q in it", err, c.want)
 			}
 			path := filepath.Join(t.TempDir(), "try.html")
-			if err := tfjs.WritePage(path, m, tfjs.PageOptions{}); err == nil || !strings.Contains(err.Error(), c.want) {
+			if err := tfjs.WritePage(path, m, ""); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("page: error %v, want %q in it", err, c.want)
 			}
 			if _, err := os.Stat(path); err == nil {
@@ -213,11 +213,11 @@ func TestPageRefusesAnotherBundle(t *testing.T) {
 	if err := os.WriteFile(path, []byte("alert(1)"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	err := tfjs.WritePage(filepath.Join(t.TempDir(), "try.html"), exporttest.Small(t), tfjs.PageOptions{Bundle: path})
+	err := tfjs.WritePage(filepath.Join(t.TempDir(), "try.html"), exporttest.Small(t), path)
 	if err == nil || !strings.Contains(err.Error(), "not the pinned version") {
 		t.Errorf("error %v", err)
 	}
-	err = tfjs.WritePage(filepath.Join(t.TempDir(), "try.html"), exporttest.Small(t), tfjs.PageOptions{}) // none is beside a test's program
+	err = tfjs.WritePage(filepath.Join(t.TempDir(), "try.html"), exporttest.Small(t), "") // none is beside a test's program
 	if err == nil || !strings.Contains(err.Error(), "trainer/setup/tfjs.sh") {
 		t.Errorf("error %v", err)
 	}

@@ -58,7 +58,7 @@ func tinies(tb testing.TB) [][]byte {
 		if err := p.check(); err != nil {
 			tb.Fatal(err)
 		}
-		file, err := withLabels(encode(p, "tiny", describe(about{name: "tiny", side: 5})), m.Labels)
+		file, err := withFiles(encode(p, "tiny", describe(about{name: "tiny", side: 5})), m.Labels, network.Usage{Threshold: 0.5})
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -76,7 +76,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add([]byte("\x08\x00\x00\x00TFL3"))
 	f.Fuzz(func(t *testing.T, file []byte) {
-		_, _ = labelsOf(file)
+		_, _, _ = filesOf(file)
 		p, err := decode(file)
 		if err != nil {
 			return
@@ -115,7 +115,7 @@ func TestDamagedFiles(t *testing.T) {
 			}
 			runtime.ReadMemStats(&before)
 			_, err := decode(damaged)
-			_, _ = labelsOf(damaged)
+			_, _, _ = filesOf(damaged)
 			runtime.ReadMemStats(&after)
 			total++
 			if err != nil {

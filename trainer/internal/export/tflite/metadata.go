@@ -3,9 +3,11 @@ package tflite
 import (
 	"archive/zip"
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,18 +15,20 @@ import (
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/labels"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/tflite/metadata"
+	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 )
 
 // parserVersion is the oldest metadata parser that understands everything that we write.
 const parserVersion = "1.0.0"
 
-// maxLabels bounds the file of class names that is read, bytes.
-const maxLabels = 1 << 24
+// maxText bounds the files of class names and usage that are read, bytes.
+const maxText = 1 << 24
 
 // about describes a model in its metadata.
 type about struct {
 	name, description string
 	side              int
+	threshold         float64 // below which an answer does not count, 0…1
 }
 
 // describe makes the metadata of an image classifier: pixels go in as they are, and the output's classes are named by
@@ -37,11 +41,13 @@ func describe(a about) []byte {
 	metadata.SubGraphMetadataAddInputTensorMetadata(b, inputs)
 	metadata.SubGraphMetadataAddOutputTensorMetadata(b, outputs)
 	graphs := tableVector(b, metadata.SubGraphMetadataEnd(b))
+	usage := tableVector(b, packedFile(b, network.UsageFile, "How photos become squares, and the threshold, as JSON.", metadata.AssociatedFileTypeUnknown))
 	name, description, version := b.CreateString(a.name), b.CreateString(a.description), b.CreateString(parserVersion)
 	metadata.ModelMetadataStart(b)
 	metadata.ModelMetadataAddName(b, name)
 	metadata.ModelMetadataAddDescription(b, description)
 	metadata.ModelMetadataAddSubgraphMetadata(b, graphs)
+	metadata.ModelMetadataAddAssociatedFiles(b, usage)
 	metadata.ModelMetadataAddMinParserVersion(b, version)
 	b.FinishWithFileIdentifier(metadata.ModelMetadataEnd(b), []byte("M001"))
 	return b.FinishedBytes()
@@ -52,11 +58,7 @@ func (a about) input(b *flatbuffers.Builder) flatbuffers.UOffsetT {
 	metadata.NormalizationOptionsStart(b)
 	metadata.NormalizationOptionsAddMean(b, zero)
 	metadata.NormalizationOptionsAddStd(b, one)
-	normalization := metadata.NormalizationOptionsEnd(b)
-	metadata.ProcessUnitStart(b)
-	metadata.ProcessUnitAddOptionsType(b, metadata.ProcessUnitOptionsNormalizationOptions)
-	metadata.ProcessUnitAddOptions(b, normalization)
-	units := tableVector(b, metadata.ProcessUnitEnd(b))
+	units := processUnit(b, metadata.ProcessUnitOptionsNormalizationOptions, metadata.NormalizationOptionsEnd(b))
 	metadata.ImageSizeStart(b)
 	metadata.ImageSizeAddWidth(b, uint32(a.side))
 	metadata.ImageSizeAddHeight(b, uint32(a.side))
@@ -77,12 +79,10 @@ func (a about) input(b *flatbuffers.Builder) flatbuffers.UOffsetT {
 }
 
 func (a about) output(b *flatbuffers.Builder) flatbuffers.UOffsetT {
-	file, text := b.CreateString(labels.File), b.CreateString("The class names in output order, one a line.")
-	metadata.AssociatedFileStart(b)
-	metadata.AssociatedFileAddName(b, file)
-	metadata.AssociatedFileAddDescription(b, text)
-	metadata.AssociatedFileAddType(b, metadata.AssociatedFileTypeTensorAxisLabels)
-	files := tableVector(b, metadata.AssociatedFileEnd(b))
+	files := tableVector(b, packedFile(b, labels.File, "The class names in output order, one a line.", metadata.AssociatedFileTypeTensorAxisLabels))
+	metadata.ScoreThresholdingOptionsStart(b)
+	metadata.ScoreThresholdingOptionsAddGlobalScoreThreshold(b, float32(a.threshold))
+	units := processUnit(b, metadata.ProcessUnitOptionsScoreThresholdingOptions, metadata.ScoreThresholdingOptionsEnd(b))
 	metadata.FeaturePropertiesStart(b)
 	content := contentOf(b, metadata.ContentPropertiesFeatureProperties, metadata.FeaturePropertiesEnd(b))
 	stats := statsOf(b, 1)
@@ -91,9 +91,28 @@ func (a about) output(b *flatbuffers.Builder) flatbuffers.UOffsetT {
 	metadata.TensorMetadataAddName(b, name)
 	metadata.TensorMetadataAddDescription(b, description)
 	metadata.TensorMetadataAddContent(b, content)
+	metadata.TensorMetadataAddProcessUnits(b, units)
 	metadata.TensorMetadataAddStats(b, stats)
 	metadata.TensorMetadataAddAssociatedFiles(b, files)
 	return metadata.TensorMetadataEnd(b)
+}
+
+// packedFile is a file of the archive behind the model.
+func packedFile(b *flatbuffers.Builder, name, description string, kind metadata.AssociatedFileType) flatbuffers.UOffsetT {
+	file, text := b.CreateString(name), b.CreateString(description)
+	metadata.AssociatedFileStart(b)
+	metadata.AssociatedFileAddName(b, file)
+	metadata.AssociatedFileAddDescription(b, text)
+	metadata.AssociatedFileAddType(b, kind)
+	return metadata.AssociatedFileEnd(b)
+}
+
+// processUnit is a list of the one thing that is done to a tensor outside the model.
+func processUnit(b *flatbuffers.Builder, kind metadata.ProcessUnitOptions, options flatbuffers.UOffsetT) flatbuffers.UOffsetT {
+	metadata.ProcessUnitStart(b)
+	metadata.ProcessUnitAddOptionsType(b, kind)
+	metadata.ProcessUnitAddOptions(b, options)
+	return tableVector(b, metadata.ProcessUnitEnd(b))
 }
 
 func contentOf(b *flatbuffers.Builder, kind metadata.ContentProperties, properties flatbuffers.UOffsetT) flatbuffers.UOffsetT {
@@ -124,52 +143,78 @@ func floatVector(b *flatbuffers.Builder, value float32) flatbuffers.UOffsetT {
 	return b.EndVector(1)
 }
 
-// withLabels appends the class names to a model as a zip archive, whose offsets count from the start of the whole file.
-// Readers of the model ignore it; readers of metadata take the names from it in place, so they are not compressed.
-func withLabels(model []byte, names []string) ([]byte, error) {
-	text := labels.Text(names)
+// withFiles appends class names and usage to a model as a zip archive, whose offsets count from the start of the whole
+// file. Readers of the model ignore it; readers of metadata take the files from it in place, so they are not compressed.
+func withFiles(model []byte, names []string, usage network.Usage) ([]byte, error) {
+	text, err := json.Marshal(usage)
+	if err != nil {
+		return nil, fmt.Errorf("append the usage: %w", err)
+	}
 	file := bytes.NewBuffer(model)
 	archive := zip.NewWriter(file)
 	archive.SetOffset(int64(len(model)))
-	header := &zip.FileHeader{Name: labels.File, Method: zip.Store, CRC32: crc32.ChecksumIEEE(text),
-		CompressedSize64: uint64(len(text)), UncompressedSize64: uint64(len(text)),
-		Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)} // the earliest date that the format can tell
-	w, err := archive.CreateRaw(header) // with its size up front, which some readers want
-	if err != nil {
-		return nil, fmt.Errorf("append the class names: %w", err)
+	if err := store(archive, labels.File, labels.Text(names)); err != nil {
+		return nil, err
 	}
-	if _, err := w.Write(text); err != nil {
-		return nil, fmt.Errorf("append the class names: %w", err)
+	if err := store(archive, network.UsageFile, text); err != nil {
+		return nil, err
 	}
 	if err := archive.Close(); err != nil {
-		return nil, fmt.Errorf("append the class names: %w", err)
+		return nil, fmt.Errorf("append files to the model: %w", err)
 	}
 	return file.Bytes(), nil
 }
 
-// labelsOf reads the class names behind a model.
-func labelsOf(file []byte) ([]string, error) {
+// store adds a file with its size up front, which some readers want.
+func store(archive *zip.Writer, name string, content []byte) error {
+	header := &zip.FileHeader{Name: name, Method: zip.Store, CRC32: crc32.ChecksumIEEE(content),
+		CompressedSize64: uint64(len(content)), UncompressedSize64: uint64(len(content)),
+		Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)} // the earliest date that the format can tell
+	w, err := archive.CreateRaw(header)
+	if err != nil {
+		return fmt.Errorf("append %s: %w", name, err)
+	}
+	if _, err := w.Write(content); err != nil {
+		return fmt.Errorf("append %s: %w", name, err)
+	}
+	return nil
+}
+
+// filesOf reads the class names and the usage behind a model; the latter may be absent.
+func filesOf(file []byte) (names []string, usage network.Usage, err error) {
 	archive, err := zip.NewReader(bytes.NewReader(file), int64(len(file)))
 	if err != nil {
-		return nil, fmt.Errorf("class names: %w", err)
+		return nil, usage, fmt.Errorf("class names: %w", err)
 	}
-	for _, f := range archive.File {
-		if f.Name != labels.File {
-			continue
-		}
-		if f.Method != zip.Store || f.UncompressedSize64 > maxLabels || f.UncompressedSize64 > uint64(len(file)) {
-			return nil, fmt.Errorf("class names: they are packed in a way that we do not write")
-		}
-		r, err := f.Open()
-		if err != nil {
-			return nil, fmt.Errorf("class names: %w", err)
-		}
-		defer r.Close()
-		text, err := io.ReadAll(r)
-		if err != nil {
-			return nil, fmt.Errorf("class names: %w", err)
-		}
-		return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n"), nil
+	text, err := stored(archive, labels.File, len(file))
+	if err == nil && text == nil {
+		err = fmt.Errorf("there is no %s behind the model", labels.File)
 	}
-	return nil, fmt.Errorf("class names: there is no %s behind the model", labels.File)
+	if err != nil {
+		return nil, usage, fmt.Errorf("class names: %w", err)
+	}
+	names = strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+	text, err = stored(archive, network.UsageFile, len(file))
+	if err != nil || text == nil {
+		return names, usage, err
+	}
+	return names, usage, json.Unmarshal(text, &usage)
+}
+
+// stored reads a file that store added to a model of that many bytes; nil if there is none.
+func stored(archive *zip.Reader, name string, size int) ([]byte, error) {
+	i := slices.IndexFunc(archive.File, func(f *zip.File) bool { return f.Name == name })
+	if i < 0 {
+		return nil, nil
+	}
+	f := archive.File[i]
+	if f.Method != zip.Store || f.UncompressedSize64 > maxText || f.UncompressedSize64 > uint64(size) {
+		return nil, fmt.Errorf("%s is packed in a way that we do not write", name)
+	}
+	r, err := f.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
 }

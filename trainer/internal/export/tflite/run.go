@@ -6,6 +6,7 @@ import (
 	"runtime"
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/tflite/schema"
+	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 	"github.com/cultivar-ml/cultivar/trainer/internal/tf"
 )
 
@@ -14,7 +15,8 @@ import (
 // the last bit.
 type Model struct {
 	Labels  []string // class names in output order
-	Size    int      // side of the square images it takes, pixels
+	Usage   network.Usage
+	Size    int // side of the square images it takes, pixels
 	Kind    Kind
 	output  tf.Output
 	session *session
@@ -39,7 +41,7 @@ func open(path string) (*Model, error) {
 		return nil, err
 	}
 	m := &Model{Size: p.tensors[p.input].shape[1], Kind: p.kind()}
-	if m.Labels, err = labelsOf(file); err != nil {
+	if m.Labels, m.Usage, err = filesOf(file); err != nil {
 		return nil, err
 	}
 	if classes := p.tensors[p.output].shape[1]; len(m.Labels) != classes {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/exporttest"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/tflite/schema"
+	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -82,7 +83,7 @@ func smalls(t *testing.T) map[Kind]*program {
 func TestStructure(t *testing.T) {
 	for kind, p := range smalls(t) {
 		t.Run(string(kind), func(t *testing.T) {
-			file, err := withLabels(encode(p, "small", describe(about{name: "small", side: 32})), exporttest.Labels())
+			file, err := withFiles(encode(p, "small", describe(about{name: "small", side: 32})), exporttest.Labels(), network.Usage{})
 			if err != nil {
 				t.Fatal(err)
 			}

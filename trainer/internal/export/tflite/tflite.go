@@ -2,7 +2,7 @@
 // and runs such a file with TensorFlow to prove it.
 //
 // A file takes one image, or a batch after resizing its input, as RGB of 0…255, and answers with probabilities. Its
-// metadata and class names are where MediaPipe Tasks' ImageClassifier and the TFLite Support Library look for them. It
+// metadata, class names and threshold are where MediaPipe Tasks' ImageClassifier and the TFLite Support Library look for them. It
 // does not decode or resize photos.
 package tflite
 
@@ -78,6 +78,6 @@ func build(m network.Model, o Options) ([]byte, error) {
 		return nil, err
 	}
 	text := fmt.Sprintf("An image classifier of %d classes on %s, made by Cultivar.%s", len(m.Labels), m.Network.Name, note)
-	about := about{name: m.Network.Name, description: text, side: m.Network.Size}
-	return withLabels(encode(p, text, describe(about)), m.Labels)
+	about := about{name: m.Network.Name, description: text, side: m.Network.Size, threshold: m.Usage.Threshold}
+	return withFiles(encode(p, text, describe(about)), m.Labels, m.Usage)
 }

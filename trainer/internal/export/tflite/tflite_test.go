@@ -52,6 +52,9 @@ func answers(t *testing.T, path string, m network.Model, images []float32) []flo
 	if want := strings.Split(strings.TrimSuffix(string(labels.Text(m.Labels)), "\n"), "\n"); !slices.Equal(model.Labels, want) {
 		t.Errorf("labels %q, want %q", model.Labels, want)
 	}
+	if model.Usage != m.Usage {
+		t.Errorf("usage %+v, want %+v", model.Usage, m.Usage)
+	}
 	if model.Size != m.Network.Size {
 		t.Errorf("size %d, want %d", model.Size, m.Network.Size)
 	}
@@ -97,6 +100,7 @@ type ran struct {
 		Head   string
 		Labels []string
 		Scores []float32
+		Sure   []float32 // 0 where MediaPipe leaves the class out
 	}
 }
 
@@ -130,12 +134,22 @@ func (r ran) check(t *testing.T, kind tflite.Kind, m network.Model) {
 		t.Errorf("%s: by its signature it differs by %g", kind, worst)
 	}
 	names := strings.Split(strings.TrimSuffix(string(labels.Text(m.Labels)), "\n"), "\n")
+	for i, score := range r.MediaPipe.Scores { // of what has none at all MediaPipe tells no name
+		if score == 0 && kind == tflite.Int8 {
+			names[i] = ""
+		}
+	}
 	if !slices.Equal(r.MediaPipe.Labels, names) || r.MediaPipe.Head != "probabilities" {
 		t.Errorf("%s: MediaPipe names %q of %q, want %q", kind, r.MediaPipe.Labels, r.MediaPipe.Head, names)
 	}
 	// MediaPipe has kernels of another version.
 	if worst := exporttest.MaxDifference(t, r.MediaPipe.Scores, r.Probabilities[:len(m.Labels)]); worst > 0.02 {
 		t.Errorf("%s: MediaPipe's answer differs by %g", kind, worst)
+	}
+	for i, score := range r.MediaPipe.Scores {
+		if sure := float64(score) >= m.Usage.Threshold; sure != (r.MediaPipe.Sure[i] > 0) {
+			t.Errorf("%s: with the threshold %g MediaPipe answers %v of %v", kind, m.Usage.Threshold, r.MediaPipe.Sure, r.MediaPipe.Scores)
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ const (
 	classView view = iota
 	confusionView
 	mistakeView
+	labelView // photos that probably lie in the wrong folder
 	fileView
 	views
 )
@@ -41,8 +42,8 @@ type Model struct {
 
 	view     view
 	class    int
-	row, col int // of the confusion matrix
-	mistake  int
+	row, col int        // of the confusion matrix
+	mistake  int        // in the list of the view
 	only     *[2]string // mistakes of one cell: actual, predicted
 	file     int
 
@@ -106,12 +107,16 @@ func (m *Model) Status() screen.Status {
 	return st
 }
 
-// mistakes are all of them, or those of one cell.
+// mistakes are the photos that the view lists: all that the model got wrong, those of one cell, or those whose folder is doubted.
 func (m *Model) mistakes() []runspec.Mistake {
-	if m.report == nil {
+	switch {
+	case m.report == nil:
 		return nil
-	}
-	if m.only == nil {
+	case m.view == labelView:
+		return m.report.doubted
+	case m.view != mistakeView:
+		return nil
+	case m.only == nil:
 		return m.report.Mistakes
 	}
 	var out []runspec.Mistake

@@ -17,8 +17,9 @@ const maxReport = 64 << 20
 type report struct {
 	runspec.Report
 
-	counts [][]int // dense confusion
-	safe   []string
+	counts  [][]int           // dense confusion
+	doubted []runspec.Mistake // photos that probably lie in the wrong folder
+	safe    []string
 }
 
 // parseReport decodes a report and checks that its positions exist.
@@ -39,6 +40,9 @@ func parseReport(b []byte) (*report, error) {
 		}
 		r.counts[c.Actual][c.Predicted] = c.Count
 	}
+	for _, x := range r.Mislabelled {
+		r.doubted = append(r.doubted, runspec.Mistake{Path: x.Path, SHA256: x.SHA256, Actual: x.Given, Predicted: x.Suggested, Confidence: x.SuggestedProbability})
+	}
 	return &r, nil
 }
 
@@ -50,6 +54,16 @@ func (r *report) headline(g theme.Glyphs) string {
 		where = "photos held back to choose the best epoch (there was no test share, so new photos may do a little worse)"
 	}
 	return fmt.Sprintf("%s: %s of %s %s are right.", text.Percent(float64(r.Accuracy), g), text.Count(right), text.Count(r.Images), where)
+}
+
+// unsure says what the model does with photos of none of its classes, and what that costs.
+func (r *report) unsure(g theme.Glyphs) string {
+	if r.Threshold == nil {
+		return ""
+	}
+	t := r.Threshold
+	return fmt.Sprintf("Unsure (below %s) of %s of them; right on %s of the others.", text.Percent(float64(t.Probability), g),
+		text.Percent(1-float64(t.Coverage), g), text.Percent(float64(t.Accuracy), g))
 }
 
 // advice names the weakest point and what helps.

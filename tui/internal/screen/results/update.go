@@ -130,11 +130,11 @@ var bindings = []keys.Binding[*Model]{
 	{Keys: []string{"s"}, Short: "share", Help: "Make a share link to the model, or mail it", When: func(m *Model) bool { return m.box.CanShare() }, Do: func(m *Model) tea.Cmd { return m.box.Share() }},
 	{Keys: []string{"R"}, Short: "retry delivery", Help: "Try the links and mails now that failed or wait", When: func(m *Model) bool { return m.box.CanRetry() }, Do: func(m *Model) tea.Cmd { return m.box.Retry() }},
 	{Keys: []string{"u"}, Short: "copy link", Help: "Copy the share link", When: func(m *Model) bool { return m.box.URL() != "" }, Do: func(m *Model) tea.Cmd { return m.box.CopyURL() }},
-	{Keys: []string{"tab"}, Short: "next view", Help: "Go to the next view: classes, confusion, mistakes, files", When: (*Model).filled, Do: func(m *Model) tea.Cmd { return m.turn(1) }},
+	{Keys: []string{"tab"}, Short: "next view", Help: "Go to the next view: classes, confusion, mistakes, labels, files", When: (*Model).filled, Do: func(m *Model) tea.Cmd { return m.turn(1) }},
 	{Keys: []string{"shift+tab"}, Help: "Go to the view before", When: (*Model).filled, Do: func(m *Model) tea.Cmd { return m.turn(int(views) - 1) }},
 	{Keys: []string{"enter"}, Short: "its photos", Help: "Show the photos of the cell or class that the model got wrong", When: func(m *Model) bool { return m.report != nil && m.view <= confusionView }, Do: (*Model).enter},
 	{Keys: []string{"w"}, Short: "curves", Help: "Show the run's curves and story", When: func(m *Model) bool { return m.run.Id != "" }, Do: func(m *Model) tea.Cmd { return screen.Send(screen.OpenRun{Run: m.run}) }},
-	{Keys: []string{"y"}, Short: "copy name", Help: "Copy the path of the mistake or of the saved file", When: func(m *Model) bool { return m.named() != "" }, Do: func(m *Model) tea.Cmd {
+	{Keys: []string{"y"}, Short: "copy name", Help: "Copy the path of the photo or of the saved file", When: func(m *Model) bool { return m.named() != "" }, Do: func(m *Model) tea.Cmd {
 		return tea.Batch(tea.SetClipboard(m.named()), screen.Send(screen.Toast{Text: "Copied " + text.Safe(m.named())}))
 	}},
 	{Keys: []string{"up", "k"}, Show: "up", Help: "Row up", Do: func(m *Model) tea.Cmd { return m.move(-1, 0) }},
@@ -158,7 +158,7 @@ var bindings = []keys.Binding[*Model]{
 func (m *Model) filled() bool { return m.report != nil }
 
 func (m *Model) turn(by int) tea.Cmd {
-	m.view = (m.view + view(by)) % views
+	m.view, m.mistake = (m.view+view(by))%views, 0
 	return m.loadThumb()
 }
 
@@ -172,7 +172,7 @@ func (m *Model) move(rows, cols int) tea.Cmd {
 		m.class = clamp(m.class, rows, len(m.report.Classes))
 	case confusionView:
 		m.row, m.col = clamp(m.row, rows, len(m.report.Labels)), clamp(m.col, cols, len(m.report.Labels))
-	case mistakeView:
+	case mistakeView, labelView:
 		m.mistake = clamp(m.mistake, rows, len(m.mistakes()))
 	case fileView:
 		m.file = clamp(m.file, rows, len(m.files))
@@ -222,7 +222,7 @@ func (m *Model) startDownload() tea.Cmd {
 
 // named is what y copies.
 func (m *Model) named() string {
-	if all := m.mistakes(); m.view == mistakeView && m.mistake < len(all) {
+	if all := m.mistakes(); m.mistake < len(all) {
 		return all[m.mistake].Path
 	}
 	if len(m.saved) > 0 {
@@ -234,7 +234,7 @@ func (m *Model) named() string {
 // loadThumb makes the picture of the mistake under the cursor when its file is on this machine.
 func (m *Model) loadThumb() tea.Cmd {
 	all := m.mistakes()
-	if m.view != mistakeView || m.mistake >= len(all) || !m.env.Theme.Colour {
+	if m.mistake >= len(all) || !m.env.Theme.Colour {
 		return nil
 	}
 	x := all[m.mistake]

@@ -38,6 +38,9 @@ func (m *Model) View() []string {
 			out = append(out, "   "+t.Dim.Render(l))
 		}
 	}
+	if l := m.report.unsure(t.Glyphs); l != "" {
+		out = append(out, "   "+t.Dim.Render(text.Cut(l, m.w-4, t.Glyphs.Ellipsis)))
+	}
 	out = append(out, m.tabs())
 	bottom := append(m.bottom(), m.delivery()...)
 	if at := m.split(); at > 0 {
@@ -64,7 +67,7 @@ func (m *Model) tabs() string {
 	t := m.env.Theme
 	g := t.Glyphs
 	s := t.Border.Render(g.Horizontal) + " "
-	for i, name := range []string{"classes", "confusion", "mistakes", "files"} {
+	for i, name := range []string{"classes", "confusion", "mistakes", "labels", "files"} {
 		if view(i) == m.view {
 			s += t.Accent.Underline(true).Render(name)
 		} else {
@@ -81,7 +84,7 @@ func (m *Model) split() int {
 	switch {
 	case m.view <= confusionView && m.w >= wide:
 		return m.w * 2 / 5
-	case m.view == mistakeView && m.w >= pw+50 && len(m.mistakes()) > 0:
+	case m.w >= pw+50 && len(m.mistakes()) > 0:
 		return m.w - pw - 3
 	}
 	return 0
@@ -97,7 +100,7 @@ func (m *Model) body(h int) []string {
 			return m.classTable(m.w, h)
 		}
 		return m.matrix(m.w, h)
-	case mistakeView:
+	case mistakeView, labelView:
 		return m.mistakeList(h)
 	}
 	return m.fileList(h)
@@ -168,7 +171,10 @@ func (m *Model) mistakeList(h int) []string {
 		w = m.split()
 	}
 	caption := text.Some(len(all), "mistake", "mistakes") + ", the most certain first"
-	if m.only != nil {
+	switch {
+	case m.view == labelView:
+		caption = text.Some(len(all), "photo", "photos") + " that probably lie in the wrong folder, the likeliest first"
+	case m.only != nil:
 		caption = fmt.Sprintf("%s: %s taken for %s (esc: all)", text.Some(len(all), "mistake", "mistakes"), text.Safe(m.only[0]), text.Safe(m.only[1]))
 	}
 	out := []string{" " + t.Dim.Render(caption)}
@@ -219,7 +225,11 @@ func (m *Model) photo(x runspec.Mistake) []string {
 		}
 	}
 	out = append(out, "")
-	for _, l := range text.Wrap(fmt.Sprintf("It is %s; the model is %s sure of %s.", text.Safe(x.Actual), text.Percent(float64(x.Confidence), t.Glyphs), text.Safe(x.Predicted)), pw) {
+	words := "It is %s; the model is %s sure of %s."
+	if m.view == labelView {
+		words = "It lies in %s; a model that had not seen it is %s sure of %s."
+	}
+	for _, l := range text.Wrap(fmt.Sprintf(words, text.Safe(x.Actual), text.Percent(float64(x.Confidence), t.Glyphs), text.Safe(x.Predicted)), pw) {
 		out = append(out, " "+l)
 	}
 	return out

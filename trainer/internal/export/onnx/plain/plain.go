@@ -28,6 +28,7 @@ type Net struct {
 	Layers  []Layer
 	Weights network.Weights // as in network, with Keras' layouts
 	Labels  []string        // class names in output order
+	Usage   network.Usage
 }
 
 // Bounds of what is written and read: a file that someone damaged must fail here, not in TensorFlow's allocator. The
@@ -52,7 +53,7 @@ func Of(m network.Model) (Net, error) {
 	if err != nil {
 		return Net{}, err
 	}
-	net := Net{Name: m.Network.Name, Size: m.Network.Size, Weights: weights, Labels: m.Labels}
+	net := Net{Name: m.Network.Name, Size: m.Network.Size, Weights: weights, Labels: m.Labels, Usage: m.Usage}
 	source := map[string]string{} // what stands in place of a layer that is left out
 	padded := map[string][4]int{} // the outputs of ZeroPadding2D
 	for _, l := range folded.Layers {
@@ -148,7 +149,7 @@ func (n Net) Model() (network.Model, error) {
 	if err := whole.Validate(n.Weights); err != nil {
 		return network.Model{}, err
 	}
-	return network.Model{Network: whole, Weights: n.Weights, Labels: n.Labels}, nil
+	return network.Model{Network: whole, Weights: n.Weights, Labels: n.Labels, Usage: n.Usage}, nil
 }
 
 // check tells whether n leads from one RGB image to the probabilities of labels, within the bounds.

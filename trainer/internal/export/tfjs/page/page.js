@@ -24,10 +24,13 @@
     return text;
   };
 
-  let model, labels, size, crop;
+  let model, labels, size, crop, threshold;
   const load = async () => {
     const described = JSON.parse(take('model'));
-    ({ labels, size, crop = false } = described.userDefinedMetadata);
+    const { usage } = described.userDefinedMetadata;
+    ({ labels, size } = described.userDefinedMetadata);
+    crop = usage.preprocessing === 'crop';
+    threshold = usage.threshold || 0;
     model = await tf.loadLayersModel({
       load: async () => ({
         modelTopology: described.modelTopology,
@@ -100,6 +103,9 @@
       line.append(part('name', labels[i]), part('share', `${(100 * probabilities[i]).toFixed(1)} %`), track);
       return line;
     }));
+    const unsure = probabilities[best[0]] < threshold;
+    element('unsure').hidden = !unsure;
+    element('results').classList.toggle('unsure', unsure);
     element('results').dataset.probabilities = JSON.stringify([...probabilities]);
   };
 
@@ -126,6 +132,7 @@
       picture = await createImageBitmap(blob); // upright, as its camera notes
     } catch {
       element('results').replaceChildren();
+      element('unsure').hidden = true;
       say(`${blob.name || 'This'} is no photo that this browser can open.`, true);
       return;
     }

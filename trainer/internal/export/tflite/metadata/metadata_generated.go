@@ -86,18 +86,21 @@ func (v ContentProperties) String() string {
 type ProcessUnitOptions byte
 
 const (
-	ProcessUnitOptionsNONE                 ProcessUnitOptions = 0
-	ProcessUnitOptionsNormalizationOptions ProcessUnitOptions = 1
+	ProcessUnitOptionsNONE                     ProcessUnitOptions = 0
+	ProcessUnitOptionsNormalizationOptions     ProcessUnitOptions = 1
+	ProcessUnitOptionsScoreThresholdingOptions ProcessUnitOptions = 3
 )
 
 var EnumNamesProcessUnitOptions = map[ProcessUnitOptions]string{
-	ProcessUnitOptionsNONE:                 "NONE",
-	ProcessUnitOptionsNormalizationOptions: "NormalizationOptions",
+	ProcessUnitOptionsNONE:                     "NONE",
+	ProcessUnitOptionsNormalizationOptions:     "NormalizationOptions",
+	ProcessUnitOptionsScoreThresholdingOptions: "ScoreThresholdingOptions",
 }
 
 var EnumValuesProcessUnitOptions = map[string]ProcessUnitOptions{
-	"NONE":                 ProcessUnitOptionsNONE,
-	"NormalizationOptions": ProcessUnitOptionsNormalizationOptions,
+	"NONE":                     ProcessUnitOptionsNONE,
+	"NormalizationOptions":     ProcessUnitOptionsNormalizationOptions,
+	"ScoreThresholdingOptions": ProcessUnitOptionsScoreThresholdingOptions,
 }
 
 func (v ProcessUnitOptions) String() string {
@@ -497,6 +500,55 @@ func NormalizationOptionsStartStdVector(builder *flatbuffers.Builder, numElems i
 	return builder.StartVector(4, numElems, 4)
 }
 func NormalizationOptionsEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
+	return builder.EndObject()
+}
+
+type ScoreThresholdingOptions struct {
+	_tab flatbuffers.Table
+}
+
+func GetRootAsScoreThresholdingOptions(buf []byte, offset flatbuffers.UOffsetT) *ScoreThresholdingOptions {
+	n := flatbuffers.GetUOffsetT(buf[offset:])
+	x := &ScoreThresholdingOptions{}
+	x.Init(buf, n+offset)
+	return x
+}
+
+func GetSizePrefixedRootAsScoreThresholdingOptions(buf []byte, offset flatbuffers.UOffsetT) *ScoreThresholdingOptions {
+	n := flatbuffers.GetUOffsetT(buf[offset+flatbuffers.SizeUint32:])
+	x := &ScoreThresholdingOptions{}
+	x.Init(buf, n+offset+flatbuffers.SizeUint32)
+	return x
+}
+
+func (rcv *ScoreThresholdingOptions) Init(buf []byte, i flatbuffers.UOffsetT) {
+	rcv._tab.Bytes = buf
+	rcv._tab.Pos = i
+}
+
+func (rcv *ScoreThresholdingOptions) Table() flatbuffers.Table {
+	return rcv._tab
+}
+
+func (rcv *ScoreThresholdingOptions) GlobalScoreThreshold() float32 {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(4))
+	if o != 0 {
+		return rcv._tab.GetFloat32(o + rcv._tab.Pos)
+	}
+	return 0.0
+}
+
+func (rcv *ScoreThresholdingOptions) MutateGlobalScoreThreshold(n float32) bool {
+	return rcv._tab.MutateFloat32Slot(4, n)
+}
+
+func ScoreThresholdingOptionsStart(builder *flatbuffers.Builder) {
+	builder.StartObject(1)
+}
+func ScoreThresholdingOptionsAddGlobalScoreThreshold(builder *flatbuffers.Builder, globalScoreThreshold float32) {
+	builder.PrependFloat32Slot(0, globalScoreThreshold, 0.0)
+}
+func ScoreThresholdingOptionsEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	return builder.EndObject()
 }
 
@@ -972,6 +1024,26 @@ func (rcv *ModelMetadata) License() []byte {
 	return nil
 }
 
+func (rcv *ModelMetadata) AssociatedFiles(obj *AssociatedFile, j int) bool {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(16))
+	if o != 0 {
+		x := rcv._tab.Vector(o)
+		x += flatbuffers.UOffsetT(j) * 4
+		x = rcv._tab.Indirect(x)
+		obj.Init(rcv._tab.Bytes, x)
+		return true
+	}
+	return false
+}
+
+func (rcv *ModelMetadata) AssociatedFilesLength() int {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(16))
+	if o != 0 {
+		return rcv._tab.VectorLen(o)
+	}
+	return 0
+}
+
 func (rcv *ModelMetadata) MinParserVersion() []byte {
 	o := flatbuffers.UOffsetT(rcv._tab.Offset(18))
 	if o != 0 {
@@ -1003,6 +1075,12 @@ func ModelMetadataAddAuthor(builder *flatbuffers.Builder, author flatbuffers.UOf
 }
 func ModelMetadataAddLicense(builder *flatbuffers.Builder, license flatbuffers.UOffsetT) {
 	builder.PrependUOffsetTSlot(5, flatbuffers.UOffsetT(license), 0)
+}
+func ModelMetadataAddAssociatedFiles(builder *flatbuffers.Builder, associatedFiles flatbuffers.UOffsetT) {
+	builder.PrependUOffsetTSlot(6, flatbuffers.UOffsetT(associatedFiles), 0)
+}
+func ModelMetadataStartAssociatedFilesVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
+	return builder.StartVector(4, numElems, 4)
 }
 func ModelMetadataAddMinParserVersion(builder *flatbuffers.Builder, minParserVersion flatbuffers.UOffsetT) {
 	builder.PrependUOffsetTSlot(7, flatbuffers.UOffsetT(minParserVersion), 0)

@@ -58,14 +58,26 @@ def litert(path):
     }
 
 
-def mediapipe(path):
+def mediapipe(path, classes):
+    found = classify(path, 1e-9)  # 0 would be taken for none
+    names = {c.index: c.category_name for c in found.categories}
+    scores = {c.index: c.score for c in found.categories}
+    # Without a threshold of the caller's own, the model's is what counts.
+    sure = {c.index: c.score for c in classify(path, None).categories}
+    every = range(classes)
+    return {"head": found.head_name, "labels": [names.get(i, "") for i in every], "scores": [scores.get(i, 0) for i in every],
+            "sure": [sure.get(i, 0) for i in every]}
+
+
+def classify(path, threshold):
     vision = mp.tasks.vision
-    options = vision.ImageClassifierOptions(base_options=mp.tasks.BaseOptions(model_asset_path=path), max_results=-1)
+    options = vision.ImageClassifierOptions(base_options=mp.tasks.BaseOptions(model_asset_path=path), max_results=-1, score_threshold=threshold)
     with vision.ImageClassifier.create_from_options(options) as classifier:
         image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(images[0].astype("u1")))
-        found = classifier.classify(image).classifications[0]
-    best = sorted(found.categories, key=lambda category: category.index)
-    return {"head": found.head_name, "labels": [c.category_name for c in best], "scores": [c.score for c in best]}
+        return classifier.classify(image).classifications[0]
 
 
-print(json.dumps([litert(path) | {"mediapipe": mediapipe(path)} for path in paths]))
+results = [litert(path) for path in paths]
+for path, result in zip(paths, results):
+    result["mediapipe"] = mediapipe(path, len(result["named"]))
+print(json.dumps(results))
