@@ -28,7 +28,7 @@ func checkReport(t *testing.T, dir string, done runspec.Finish) {
 	accuracy := fmt.Sprintf("%.1f %%", 100*float64(*done.Result.TestAccuracy))
 	taught := strings.Count(artifact(t, dir, runspec.SplitFile), `"train"`)
 	for file, wanted := range map[string][]string{
-		runspec.ReportFile: {accuracy, "model-int8.tflite", "savedmodel.zip", "cardboard", "data:image/jpeg;base64,", "data:image/png;base64,",
+		runspec.ReportFile: {strings.ReplaceAll(accuracy, " ", "\u00a0"), "model-int8.tflite", "savedmodel.zip", "cardboard", "data:image/jpeg;base64,", "data:image/png;base64,",
 			fmt.Sprintf("%d to learn from", taught), "EfficientNet-Lite0", fmt.Sprintf("Kept: epoch %d", done.Result.BestEpoch), "chosen at the start"},
 		runspec.CardFile:  {accuracy, "| cardboard | ", fmt.Sprintf("%d to learn from", taught), "library_name: keras", "- tflite", "PyPI efficientnet"},
 		runspec.UsageFile: {`load_model("model.h5"`, `Interpreter("model-int8.tflite")`, "224 × 224"},

@@ -91,7 +91,7 @@ func averaged(n network.Network) ([]string, error) {
 // centred is a kernel [features,classes] less, for each feature, its mean over the classes.
 func centred(kernel []float32, classes int) []float32 {
 	out := make([]float32, len(kernel))
-	for at := 0; at+classes <= len(kernel); at += classes {
+	for at := 0; at < len(kernel); at += classes {
 		var sum float64
 		for _, w := range kernel[at : at+classes] {
 			sum += float64(w)

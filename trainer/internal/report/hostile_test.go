@@ -158,7 +158,7 @@ func TestNamesAreTextInMarkdown(t *testing.T) {
 	if metric["type"] != "accuracy" || metric["value"] != 0.875 || result["dataset"].(map[string]any)["split"] != "test" {
 		t.Errorf("results %v", result)
 	}
-	for _, said := range []string{evil()[0], evil()[1], "**bold** _it_ ~~gone~~ <https://evil.example>", "[x](http://evil.example)"} {
+	for _, said := range []string{evil()[0], evil()[1], evil()[9], "**bold** _it_ ~~gone~~ <https://evil.example>", "[x](http://evil.example)"} {
 		if !strings.Contains(got[0].Words, said) {
 			t.Errorf("%q is not in the card: %s", said, got[0].Words)
 		}

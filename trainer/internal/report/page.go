@@ -32,7 +32,7 @@ const (
 // Page writes report.html: one page with everything inside, which opens from a disk without a network and without scripts.
 func Page(w io.Writer, r Run) error {
 	t, err := template.New("page").Funcs(template.FuncMap{"name": name, "path": path, "count": count, "size": size, "ms": ms,
-		"percent": percent[runspec.Float]}).Parse(pageText)
+		"percent": func(v runspec.Float) string { return strings.ReplaceAll(percent(v), " ", "\u00a0") }}).Parse(pageText)
 	if err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
@@ -135,7 +135,11 @@ func newPage(r Run) page {
 	}
 	if len(r.Report.Labels) <= matrixClasses {
 		p.Matrix = matrix(r.Report)
-		p.Pairs = p.Pairs[:min(besideMatrix, len(p.Pairs))]
+		once := slices.IndexFunc(p.Pairs, func(c runspec.Confused) bool { return c.Count < 2 })
+		if once < 0 {
+			once = len(p.Pairs)
+		}
+		p.Pairs = p.Pairs[:min(besideMatrix, once)]
 	}
 	p.Measured = slices.ContainsFunc(r.Models, func(a runspec.Artifact) bool { return a.Accuracy != nil })
 	mistakes, doubts := Shown(r.Report)

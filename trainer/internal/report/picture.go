@@ -10,6 +10,7 @@ import (
 	"image/jpeg"
 	"image/png"
 	"math"
+	"slices"
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/cam"
 )
@@ -52,39 +53,40 @@ func NewPicture(pixels []float32, width, height int, looked cam.Map) (Picture, e
 	if height > width {
 		p.width, p.height = max(1, Thumb*width/height), Thumb
 	}
-	if looked.Size == 0 {
+	low, high := extremes(looked.Values)
+	if low == high { // it does not tell one place from another
 		return p, nil
 	}
 	var dark bytes.Buffer
 	// Black alone, of which only the opacity varies: a palette of it is a quarter of the size.
-	if err := png.Encode(&dark, shade(looked)); err != nil {
+	if err := png.Encode(&dark, shade(looked, low, high)); err != nil {
 		return Picture{}, fmt.Errorf("make a picture: %w", err)
 	}
 	p.looked = dark.Bytes()
 	return p, nil
 }
 
-// shade darkens a photo where the map is low. The photo's own colours stay where it is high, which shows what is there
-// better than colours laid over it, and needs no colour vision.
-func shade(m cam.Map) image.Image {
+// shade darkens a photo where the map, whose extremes are low and high, is low. The photo's own colours stay where it is
+// high, which shows what is there better than colours laid over it, and needs no colour vision.
+func shade(m cam.Map, low, high float32) image.Image {
 	palette := make(color.Palette, 64)
 	for i := range palette {
 		palette[i] = color.NRGBA{A: uint8(math.Round(255 * darkest * float64(i) / float64(len(palette)-1)))}
 	}
 	out := image.NewPaletted(image.Rect(0, 0, veil, veil), palette)
-	big := m.Resize(veil)
-	low, high := float32(math.Inf(1)), float32(math.Inf(-1))
-	for _, v := range big.Values {
-		low, high = min(low, v), max(high, v)
-	}
-	for i, v := range big.Values {
-		bright := 1.0
-		if high > low {
-			bright = smooth(float64((v-low)/(high-low)), 0.3, 0.75)
-		}
+	for i, v := range m.Resize(veil).Values {
+		bright := smooth(float64((v-low)/(high-low)), 0.3, 0.75)
 		out.Pix[i] = uint8(math.Round((1 - bright) * float64(len(palette)-1)))
 	}
 	return out
+}
+
+// extremes are the lowest and the highest value; both are 0 of none.
+func extremes(values []float32) (low, high float32) {
+	if len(values) == 0 {
+		return 0, 0
+	}
+	return slices.Min(values), slices.Max(values)
 }
 
 // smooth goes from 0 at from to 1 at to, without corners.

@@ -92,6 +92,9 @@ func (r Run) right() int {
 	return int(math.Round(float64(r.Report.Accuracy) * float64(r.Report.Images)))
 }
 
+// Whole tells whether all of the base model was trained on.
+func (r Run) Whole() bool { return r.Tuned && r.Used.Cut == runspec.NoCut }
+
 // unseen says which photos the model was measured on.
 func (r Run) unseen() string {
 	if r.Report.Split == "test" {
@@ -109,7 +112,7 @@ func name(s string) string { return safe.Text(s).Cut(longestName).String() }
 
 func path(s string) string { return safe.Text(s).CutStart(longestPath).String() }
 
-// percent is a share of 0…1 with one decimal; the space does not break.
+// percent is a share of 0…1 with one decimal.
 func percent[T ~float64](share T) string {
 	if math.IsNaN(float64(share)) || math.IsInf(float64(share), 0) {
 		return "–"
