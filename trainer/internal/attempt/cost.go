@@ -123,7 +123,12 @@ func (a *Attempt) sampled(took time.Duration) {
 }
 
 func (a *Attempt) exported(format string, took time.Duration) {
-	bytes := a.artifacts[len(a.artifacts)-1].Bytes
+	bytes := int64(0)
+	for _, file := range a.artifacts {
+		if file.Format == format {
+			bytes = file.Bytes
+		}
+	}
 	a.learned(func(note plan.Note) { plan.LearnExport(note, format, took.Seconds(), bytes) })
 }
 

@@ -142,9 +142,11 @@ func (a *Attempt) export(ctx context.Context, t *training) error {
 		a.exported(name, time.Since(start))
 		progress(i+3, files)
 	}
+	start = time.Now()
 	if err := a.report(t, model); err != nil {
 		return err
 	}
+	a.exported(runspec.FormatReport, time.Since(start))
 	progress(files, files)
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/cultivar-ml/cultivar/shared/runspec"
@@ -39,6 +40,8 @@ const (
 	trialViews   = 4
 	trialWidth   = 640
 	trialHeight  = 480
+	// trialMistakes is how many photos a report shows of a model that errs now and then.
+	trialMistakes = 20
 )
 
 func (x *trial) close() { os.RemoveAll(x.dir) }
@@ -287,8 +290,41 @@ func (x *trial) check(t *training, note plan.Note) (export.Sample, network.Model
 	return s, model, err
 }
 
+// report looks at photos as the report shows them. How large that is, a training tells.
+func (x *trial) report(t *training, note plan.Note) error {
+	items, err := x.items()
+	if err != nil {
+		return err
+	}
+	model, err := x.model(t)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	var huge sync.Mutex
+	decoder, err := data.NewDecoder(&huge)
+	if err != nil {
+		return err
+	}
+	defer decoder.Close()
+	var photos []*pictured
+	for i, item := range items[:trialMistakes] {
+		p := &pictured{item: item, class: i % trialClasses}
+		p.prepare(decoder, "", t.base.Size, t.key.Fit)
+		photos = append(photos, p)
+	}
+	if _, err := activations(model, photos); err != nil {
+		return err
+	}
+	plan.LearnExport(note, runspec.FormatReport, time.Since(start).Seconds(), 0)
+	return nil
+}
+
 // file writes and checks a file.
 func (x *trial) file(t *training, note plan.Note, name string) error {
+	if name == runspec.FormatReport {
+		return x.report(t, note)
+	}
 	format, err := export.ParseFormat(name)
 	if err != nil {
 		return err

@@ -135,7 +135,7 @@ func (t Training) Cost(r runspec.Recipe, book *rates.Book) (runspec.Cost, []Part
 	}
 	e.phase(runspec.PhaseEvaluate, Part{Head, r.Head}, term{nJudge, JudgingWork(len(t.Photos), t.Dim, t.Classes)})
 	e.phase(runspec.PhaseExport, Part{Checking, ""}, term{nSample, 1})
-	for _, format := range r.Exports {
+	for _, format := range append(slices.Clone(r.Exports), runspec.FormatReport) {
 		e.phase(runspec.PhaseExport, Part{File, format}, term{named(nExport, format), 1})
 		e.cost.FileBytes += int64(e.rate(Part{File, format}, named(nBytes, format)))
 	}

@@ -50,6 +50,7 @@ func book(t *testing.T) *rates.Book {
 	plan.LearnJudging(b.Try, 1e5, 1)
 	plan.LearnSample(b.Try, 2)
 	plan.LearnExport(b.Try, "h5", 5, 1_000_000)
+	plan.LearnExport(b.Try, runspec.FormatReport, 1, 1_000)
 	return b
 }
 
@@ -61,7 +62,8 @@ func recipe(views, tune int) runspec.Recipe {
 
 // TestCost checks each phase by hand. By the book: 1 µs for a byte looked up, 2 s before a pass, and of one of two
 // workers 2 ms for a byte of a file, 0.2 s for a plain square, 1 s for a changed one and 1 s for a row (2 s with
-// activations); 4 µs for a product; 3 s before fine-tuning and 0.1 s for an image; 1 s to judge; 2 s for the check and 5 for the file.
+// activations); 4 µs for a product; 3 s before fine-tuning and 0.1 s for an image; 1 s to judge; 2 s for the check, 5 for the
+// file and 1 for the report.
 func TestCost(t *testing.T) {
 	// Ten epochs of 70 training and half of 15 validation photos, and, where nothing is fine-tuned, again with both.
 	const once = 4e-6 * 1000 * 10 * (70 + 7.5)
@@ -77,21 +79,21 @@ func TestCost(t *testing.T) {
 		cache, files int64
 	}{
 		"new photos": {hundred(0, 0), recipe(1, 0), map[string]float64{
-			"prepare": 1, "features": 0.024 + 2 + 100 + 10 + 50, "head": once + both, "evaluate": 1, "export": 7}, 100, 0, 24_000, 1_051_000},
+			"prepare": 1, "features": 0.024 + 2 + 100 + 10 + 50, "head": once + both, "evaluate": 1, "export": 8}, 100, 0, 24_000, 1_052_000},
 		"a second run": {hundred(1, 0), recipe(1, 0), map[string]float64{
-			"prepare": 1, "features": 0.024, "head": once + both, "evaluate": 1, "export": 7}, 100, 100, 0, 1_051_000},
+			"prepare": 1, "features": 0.024, "head": once + both, "evaluate": 1, "export": 8}, 100, 100, 0, 1_052_000},
 		"more views of them": {hundred(1, 0), recipe(3, 0), map[string]float64{ // 140 changed rows; 70 photos decoded again
-			"prepare": 1, "features": 0.0576 + 2 + 70 + 70 + 70, "head": 4e-6 * 1000 * 10 * (210 + 7.5 + 225 + 7.5), "evaluate": 1, "export": 7}, 240, 100, 33_600, 1_051_000},
+			"prepare": 1, "features": 0.0576 + 2 + 70 + 70 + 70, "head": 4e-6 * 1000 * 10 * (210 + 7.5 + 225 + 7.5), "evaluate": 1, "export": 8}, 240, 100, 33_600, 1_052_000},
 		"new with views": {hundred(0, 0), recipe(3, 0), map[string]float64{
-			"prepare": 1, "features": 0.0576 + 2 + 100 + 10 + 70 + 70 + 120, "head": 4e-6 * 1000 * 10 * (210 + 7.5 + 225 + 7.5), "evaluate": 1, "export": 7}, 240, 0, 57_600, 1_051_000},
+			"prepare": 1, "features": 0.0576 + 2 + 100 + 10 + 70 + 70 + 120, "head": 4e-6 * 1000 * 10 * (210 + 7.5 + 225 + 7.5), "evaluate": 1, "export": 8}, 240, 0, 57_600, 1_052_000},
 		"fine-tuned": {hundred(0, 0), recipe(1, 4), map[string]float64{
-			"prepare": 1, "features": 0.228 + 2 + 100 + 10 + 100, "head": once, "finetune": tune, "evaluate": 1, "export": 7}, 100, 0, 228_000, 1_251_000},
+			"prepare": 1, "features": 0.228 + 2 + 100 + 10 + 100, "head": once, "finetune": tune, "evaluate": 1, "export": 8}, 100, 0, 228_000, 1_252_000},
 		"fine-tuned with known features": {hundred(1, 0), recipe(1, 4), map[string]float64{ // activations are missing: all is read
-			"prepare": 1, "features": 0.228 + 2 + 100 + 10 + 100, "head": once, "finetune": tune, "evaluate": 1, "export": 7}, 100, 0, 204_000, 1_251_000},
+			"prepare": 1, "features": 0.228 + 2 + 100 + 10 + 100, "head": once, "finetune": tune, "evaluate": 1, "export": 8}, 100, 0, 204_000, 1_252_000},
 		"all of it fine-tuned": {func() plan.Training { t := hundred(1, 0); t.CutRowBytes, t.Partner = 0, 0; return t }(), recipe(1, 4), map[string]float64{
-			"prepare": 1, "features": 0.024, "head": once, "finetune": tune - 0.6*(once+both), "evaluate": 1, "export": 7}, 100, 100, 0, 1_251_000},
+			"prepare": 1, "features": 0.024, "head": once, "finetune": tune - 0.6*(once+both), "evaluate": 1, "export": 8}, 100, 100, 0, 1_252_000},
 		"fine-tuned again": {hundred(1, 1), recipe(1, 4), map[string]float64{
-			"prepare": 1, "features": 0.228, "head": once, "finetune": tune, "evaluate": 1, "export": 7}, 100, 100, 0, 1_251_000},
+			"prepare": 1, "features": 0.228, "head": once, "finetune": tune, "evaluate": 1, "export": 8}, 100, 100, 0, 1_252_000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cost, missing := tc.t.Cost(tc.r, book(t))
@@ -132,7 +134,7 @@ func TestUnknown(t *testing.T) {
 		book *rates.Book
 		want []string
 	}{
-		"everything":           {hundred(0, 0), recipe(2, 3), empty, []string{"beginning", "reading photos", "the head", "fine-tuning", "checking files", "the file h5"}},
+		"everything":           {hundred(0, 0), recipe(2, 3), empty, []string{"beginning", "reading photos", "the head", "fine-tuning", "checking files", "the file h5", "the file report"}},
 		"nothing":              {hundred(0, 0), recipe(2, 3), book(t), nil},
 		"others":               {hundred(0, 0), other, book(t), []string{"the head", "the file onnx"}},
 		"a cut":                {cut, recipe(1, 1), book(t), []string{"reading photos", "fine-tuning"}},
