@@ -353,13 +353,18 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 		return fmt.Errorf("train the head: %w", err)
 	}
 	a.learnedHead(t, d, first, c.State.Epoch, time.Since(start))
-	if err := a.doubtLabels(ctx, t, training, c.Recipe); err != nil {
+	return a.keepBetter(ctx, t, training, &c, save)
+}
+
+// keepBetter fine-tunes, if that is asked for, and keeps what comes of it or the head alone.
+func (a *Attempt) keepBetter(ctx context.Context, t *training, head *fit.Training, c *checkpoint.Checkpoint, save func() error) error {
+	if err := a.doubtLabels(ctx, t, head, c.Recipe); err != nil {
 		return err
 	}
-	if kept, err := a.finetune(ctx, t, training, &c, save); kept || err != nil {
+	if kept, err := a.finetune(ctx, t, head, c, save); kept || err != nil {
 		return err
 	}
-	return a.keepHead(ctx, t, training, c)
+	return a.keepHead(ctx, t, head, *c)
 }
 
 const (

@@ -40,17 +40,8 @@ func parse(file *onnxpb.ModelProto) (network.Model, error) {
 		parts:  map[string]part{},
 		made:   map[string]bool{Input: true},
 	}
-	for _, p := range file.GetMetadataProps() {
-		switch p.GetKey() {
-		case LabelsKey:
-			if err := json.Unmarshal([]byte(p.GetValue()), &r.net.Labels); err != nil {
-				return network.Model{}, fmt.Errorf("class names: %w", err)
-			}
-		case network.UsageName:
-			if err := json.Unmarshal([]byte(p.GetValue()), &r.net.Usage); err != nil {
-				return network.Model{}, err
-			}
-		}
+	if err := r.metadata(file); err != nil {
+		return network.Model{}, err
 	}
 	if err := r.ends(file.GetGraph()); err != nil {
 		return network.Model{}, err
@@ -78,6 +69,23 @@ func parse(file *onnxpb.ModelProto) (network.Model, error) {
 		}
 	}
 	return r.net.Model()
+}
+
+// metadata reads the class names and the usage.
+func (r *reader) metadata(file *onnxpb.ModelProto) error {
+	for _, p := range file.GetMetadataProps() {
+		switch p.GetKey() {
+		case LabelsKey:
+			if err := json.Unmarshal([]byte(p.GetValue()), &r.net.Labels); err != nil {
+				return fmt.Errorf("class names: %w", err)
+			}
+		case network.UsageName:
+			if err := json.Unmarshal([]byte(p.GetValue()), &r.net.Usage); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // ends checks input and output and takes the image's size from them.
