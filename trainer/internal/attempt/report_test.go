@@ -52,7 +52,7 @@ func reports(t *testing.T, spec runspec.Spec, dir string) []string {
 	text := artifact(t, dir, runspec.ReportFile) + artifact(t, dir, runspec.CardFile) + artifact(t, dir, runspec.UsageFile)
 	for _, times := range []string{
 		`\d+ \w+ \d{4}, \d\d:\d\d UTC`, `Made on [\d-]+`, `, in \d+ seconds`, // when, and how long it took
-		`<td class="n">[\d.–]+</td><td class="text">`, `[\d.–]+ \|\n`, // milliseconds a photo
+		`<td class="n">[\d.–]+</td><td class="text[^"]*">`, `[\d.–]+ \|\n`, // milliseconds a photo
 		`(?:<code>|` + "`" + `|name: ")` + spec.Task + `(?:</code>|` + "`" + `|")`,
 	} {
 		text = regexp.MustCompile(times).ReplaceAllString(text, "…")
