@@ -150,7 +150,7 @@ func TestWholePath(t *testing.T) {
 	cultivar(ctx, t, "doctor").expect(t, 0, "data folder", "server on this machine", "base model")
 	cultivar(ctx, t, "bases").expect(t, 0, "efficientnet_lite0")
 
-	cultivar(ctx, t, "plan", garden).expect(t, 0, "quick", "80 of 80", "reading the photos")
+	cultivar(ctx, t, "plan", garden).expect(t, 0, "quick", "80 of 80", "With quick: ")
 
 	o := cultivar(ctx, t, "train", garden, "--json", "--epochs", "12", "--patience", "12", "--finetune-epochs", "0", "-o", home)
 	o.expect(t, 0)
