@@ -24,7 +24,12 @@ func (g Group) SetFloats(name string, shape []int, data []float32) error {
 		return fmt.Errorf("dataset %q: %w", g.child(name), err)
 	}
 	g.file.keep(space)
-	set, err := g.group.CreateDataset(name, hdf5.T_IEEE_F32LE, space)
+	properties, err := timeless()
+	if err != nil {
+		return fmt.Errorf("create dataset %q: %w", g.child(name), err)
+	}
+	g.file.keep(properties)
+	set, err := g.group.CreateDatasetWith(name, hdf5.T_IEEE_F32LE, space, properties)
 	if err != nil {
 		return fmt.Errorf("create dataset %q: %w", g.child(name), err)
 	}

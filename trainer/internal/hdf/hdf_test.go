@@ -1,6 +1,8 @@
 package hdf_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -9,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/hdf"
 )
@@ -175,4 +178,28 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	wait.Wait()
+}
+
+// Equal content makes equal files, also in another second: a time is stored as four bytes, and none of now is in the file.
+func TestKeepsNoTimes(t *testing.T) {
+	from := time.Now().Unix()
+	path := write(t, func(g hdf.Group) error {
+		c, err := g.CreateGroup("layer")
+		if err != nil {
+			return err
+		}
+		if err := c.SetText("name", "text"); err != nil {
+			return err
+		}
+		return c.SetFloats("kernel:0", []int{2}, []float32{1, 2})
+	})
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for second := from; second <= time.Now().Unix(); second++ {
+		if at := bytes.Index(content, binary.LittleEndian.AppendUint32(nil, uint32(second))); at >= 0 {
+			t.Errorf("the time lies at byte %d", at)
+		}
+	}
 }
