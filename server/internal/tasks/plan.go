@@ -28,14 +28,8 @@ var digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // Plan queues the question what a training would take. Its answer is in the task's events.
 func (s *Service) Plan(ctx context.Context, user string, c api.PlanCreate) (store.Task, error) {
-	recipe := runspec.Default(runspec.Quick)
-	if c.Recipe != nil {
-		recipe = *c.Recipe
-	}
-	if err := recipe.Validate(); err != nil {
-		return store.Task{}, invalidRecipe(err)
-	}
-	if err := s.checkBase(recipe.Base); err != nil {
+	recipe, err := s.asked(c.Recipe)
+	if err != nil {
 		return store.Task{}, err
 	}
 	if err := s.checkWishes(api.RunCreate{Profile: c.Profile}); err != nil {

@@ -84,16 +84,22 @@ func New(o Options) *Service {
 	}
 }
 
-// CreateRun queues a training.
-func (s *Service) CreateRun(ctx context.Context, user string, c api.RunCreate) (store.Task, error) {
+// asked is the recipe that a request means, if it can be followed: the given one or quick's.
+func (s *Service) asked(given *runspec.Recipe) (runspec.Recipe, error) {
 	recipe := runspec.Default(runspec.Quick)
-	if c.Recipe != nil {
-		recipe = *c.Recipe
+	if given != nil {
+		recipe = *given
 	}
 	if err := recipe.Validate(); err != nil {
-		return store.Task{}, invalidRecipe(err)
+		return recipe, invalidRecipe(err)
 	}
-	if err := s.checkBase(recipe.Base); err != nil {
+	return recipe, s.checkBase(recipe.Base)
+}
+
+// CreateRun queues a training.
+func (s *Service) CreateRun(ctx context.Context, user string, c api.RunCreate) (store.Task, error) {
+	recipe, err := s.asked(c.Recipe)
+	if err != nil {
 		return store.Task{}, err
 	}
 	if err := s.checkWishes(c); err != nil {

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cultivar-ml/cultivar/shared/manifest"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
 	"github.com/cultivar-ml/cultivar/trainer/internal/data"
 	"github.com/cultivar-ml/cultivar/trainer/internal/features"
@@ -123,17 +122,8 @@ func cached(t *testing.T, spec runspec.Spec) map[features.Row]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.Open(spec.Dataset.Manifest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	m, err := manifest.Decode(f)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var rows []features.Row
-	for _, im := range m.Images {
+	for _, im := range tasktest.Manifest(t, spec).Images {
 		hash, err := data.ParseHash(im.SHA256)
 		if err != nil {
 			t.Fatal(err)

@@ -4,8 +4,6 @@ import (
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,27 +12,13 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/bases"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 	"github.com/cultivar-ml/cultivar/trainer/internal/tasktest"
-	"github.com/cultivar-ml/cultivar/trainer/internal/weights"
 )
 
 // drawn installs a base with weights drawn at random (He et al. 2015) into a folder of its own: a network of that shape
 // that has learned nothing.
 func drawn(t *testing.T, name string) string {
 	t.Helper()
-	net, err := network.ByName(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	whole, err := net.WithHead(1000, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	arrays, err := whole.Arrays()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := network.Weights{}
-	for _, a := range arrays {
+	file := tasktest.BaseFile(t, name, func(a network.Array) []float32 {
 		key := fnv.New64a()
 		_, _ = key.Write([]byte(a.Name)) // never fails
 		r := rand.New(rand.NewPCG(key.Sum64(), 1))
@@ -51,16 +35,8 @@ func drawn(t *testing.T, name string) string {
 				data[i] = 1
 			}
 		}
-		w[strings.Replace(a.Name, "predictions/", "imagenet/", 1)] = network.Tensor{Shape: a.Shape, Data: data}
-	}
-	content, err := weights.Encode(w, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), name+".safetensors")
-	if err := os.WriteFile(file, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
+		return data
+	})
 	dir := t.TempDir()
 	if _, err := bases.Install(dir, name, file); err != nil {
 		t.Fatal(err)

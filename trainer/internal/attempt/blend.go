@@ -26,7 +26,7 @@ type partner struct {
 	net   network.Network // plain, with those features beside those of its last layer
 	span  span
 	head  fit.Head
-	refit fit.Head // the same, having learned from the validation photos as well
+	refit func() (fit.Head, error) // the same, having learned from the validation photos as well
 }
 
 // partnerParts are the lengths of the features of several depths that lie before the cut; none where there is no partner.
@@ -60,8 +60,8 @@ func (t *training) partner(ctx context.Context, r runspec.Recipe) (partner, erro
 		return p, err
 	}
 	p.head = training.Head(end)
-	p.refit, err = training.Refit(ctx, r, end)
-	return p, err
+	p.refit = func() (fit.Head, error) { return training.Refit(ctx, r, end) }
+	return p, nil
 }
 
 // headOn trains a head on a part of the features without a word.
@@ -130,7 +130,11 @@ func (a *Attempt) keepTuned(ctx context.Context, t *training, tuning *finetune.T
 		if s, err = tuning.Refit(ctx, s); err != nil {
 			return false, fmt.Errorf("fine-tune: %w", err)
 		}
-		p.head = p.refit
+		if share > 0 {
+			if p.head, err = p.refit(); err != nil {
+				return false, fmt.Errorf("fine-tune: %w", err)
+			}
+		}
 		a.journal.Log("info", fmt.Sprintf("The model that is kept has learned from the %d validation photos too; the test photos measure it.", len(val)))
 	}
 	if first, second, err = t.logits(tuning, s, p, held); err != nil {
@@ -151,17 +155,23 @@ func (t *training) logits(tuning *finetune.Training, s finetune.State, p partner
 	if tuned, err = tuning.Logits(s, samples); err != nil {
 		return nil, nil, fmt.Errorf("fine-tune: %w", err)
 	}
-	row := make([]float32, t.set.Dim())
-	for _, one := range samples {
-		if p.span.to == 0 {
-			break
-		}
-		if err := t.set.Read(one.Row, row); err != nil {
-			return nil, nil, err
-		}
-		partner = append(partner, p.head.Logits(row[p.span.from:p.span.to])...)
+	if p.span.to > 0 {
+		partner, err = t.headLogits(p.head, p.span, samples)
 	}
-	return tuned, partner, nil
+	return tuned, partner, err
+}
+
+// headLogits are what a head on a part of the features says of samples.
+func (t *training) headLogits(h fit.Head, s span, samples []fit.Sample) ([]float32, error) {
+	row := make([]float32, t.set.Dim())
+	var logits []float32
+	for _, one := range samples {
+		if err := t.set.Read(one.Row, row); err != nil {
+			return nil, err
+		}
+		logits = append(logits, h.Logits(row[s.from:s.to])...)
+	}
+	return logits, nil
 }
 
 func classes(samples []fit.Sample) []int {

@@ -132,9 +132,9 @@ func (a *Attempt) exported(format string, took time.Duration) {
 	a.learned(func(note plan.Note) { plan.LearnExport(note, format, took.Seconds(), bytes) })
 }
 
-// book is the rates of a base on this machine.
+// book is the rates of a base on this machine, with the features that the head alone sees, whatever is kept in the end.
 func (a *Attempt) book(t *training) (*rates.Book, error) {
-	return rates.Open(a.spec.Paths.Features, rates.NewKey(t.sha256, t.base.Size, t.base.Features))
+	return rates.Open(a.spec.Paths.Features, rates.NewKey(t.sha256, t.recipe.ImageSize, t.key.Cut))
 }
 
 // amount is how much a training has to do, of which the cache may hold a part.

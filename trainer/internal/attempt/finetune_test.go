@@ -62,6 +62,9 @@ func testFinetune(t *testing.T, spec runspec.Spec) {
 	if len(evaluations) != 1 || evaluations[0].Accuracy < 0.5 {
 		t.Fatalf("evaluations %+v", evaluations)
 	}
+	if threshold := evaluations[0].Threshold; threshold == nil || threshold.Probability <= 0 || threshold.Probability > 1 {
+		t.Errorf("the threshold is %+v", threshold)
+	}
 	measured := again(spec, "measured")
 	measured.Kind, measured.Model = runspec.Evaluate, filepath.Join(folder(t, spec), runspec.ArtifactsDir, "model.h5")
 	if _, err := attempt.Run(t.Context(), measured, attempt.Options{}); err != nil {
@@ -69,8 +72,12 @@ func testFinetune(t *testing.T, spec runspec.Spec) {
 	}
 	sameMistakes(t, evaluations[0], bodies[runspec.Evaluation](tasktest.Records(t, folder(t, measured)))[0])
 	second := again(spec, "second")
-	if _, err := attempt.Run(t.Context(), second, attempt.Options{}); err != nil {
+	planned, err := attempt.Run(t.Context(), second, attempt.Options{})
+	if err != nil {
 		t.Fatal(err)
+	}
+	if len(planned.Planned.Unknown) > 0 {
+		t.Errorf("what the first training took was not noted where the second one looks: %v", planned.Planned.Unknown)
 	}
 	if done := bodies[runspec.Progress](tasktest.Records(t, folder(t, second))); done[0].Phase != runspec.PhaseFeatures || done[0].Done != done[0].Total {
 		t.Errorf("the second training computes features again: %+v", done[0])

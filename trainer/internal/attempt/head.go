@@ -43,28 +43,20 @@ func (a *Attempt) keepHead(ctx context.Context, t *training, training *fit.Train
 
 // calibrate finds a head's temperature on the validation photos, and its loss there at it.
 func (t *training) calibrate(head fit.Head) (temperature, loss float64, err error) {
-	row := make([]float32, t.set.Dim())
-	var logits []float32
-	var truth []int
-	for _, s := range t.samples(manifest.Validation) {
-		if err := t.set.Read(s.Row, row); err != nil {
-			return 1, 0, err
-		}
-		logits, truth = append(logits, head.Logits(row)...), append(truth, s.Class)
+	val := t.samples(manifest.Validation)
+	logits, err := t.headLogits(head, span{0, t.set.Dim()}, val)
+	if err != nil {
+		return 1, 0, err
 	}
-	temperature, loss = calibrate.Temperature(logits, truth)
+	temperature, loss = calibrate.Temperature(logits, classes(val))
 	return temperature, loss, nil
 }
 
 // headAnswers are the head's probabilities for samples.
 func (t *training) headAnswers(samples []fit.Sample) ([]float32, error) {
-	row := make([]float32, t.set.Dim())
-	var logits []float32
-	for _, s := range samples {
-		if err := t.set.Read(s.Row, row); err != nil {
-			return nil, err
-		}
-		logits = append(logits, t.head.Logits(row)...)
+	logits, err := t.headLogits(t.head, span{0, t.set.Dim()}, samples)
+	if err != nil {
+		return nil, err
 	}
 	return calibrate.Probabilities(logits, len(t.labels), 1), nil
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/cultivar-ml/cultivar/shared/manifest"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
 	"github.com/cultivar-ml/cultivar/trainer/internal/attempt"
 	"github.com/cultivar-ml/cultivar/trainer/internal/tasktest"
@@ -27,21 +26,6 @@ func report(t *testing.T, dir string) runspec.Report {
 	return r
 }
 
-// images are those of a spec's manifest.
-func images(t *testing.T, spec runspec.Spec) []manifest.Image {
-	t.Helper()
-	f, err := os.Open(spec.Dataset.Manifest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	m, err := manifest.Decode(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m.Images
-}
-
 // One label in twenty is wrong: most of those are found, on all sides of the split, and most of what is found is wrong.
 func TestWrongLabelsAreFound(t *testing.T) {
 	for _, c := range []struct {
@@ -56,7 +40,7 @@ func TestWrongLabelsAreFound(t *testing.T) {
 			spec := tasktest.Train(t, t.TempDir(), tasktest.Data(t, c.set), c.perClass)
 			spec.Paths.Bases, spec.Recipe.Base = tasktest.Bases(t, base), base
 			right := map[string]string{}
-			for i, im := range images(t, spec) {
+			for i, im := range tasktest.Manifest(t, spec).Images {
 				if i%20 == 7 {
 					right[im.SHA256] = im.Class
 					at := slices.Index(spec.Dataset.Classes, im.Class) + 1 + i%(len(spec.Dataset.Classes)-1)

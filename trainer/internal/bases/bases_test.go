@@ -5,13 +5,13 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/bases"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 	"github.com/cultivar-ml/cultivar/trainer/internal/tasktest"
-	"github.com/cultivar-ml/cultivar/trainer/internal/weights"
 )
 
 // shared is a folder beside the test images: by default beside the repository.
@@ -82,35 +82,7 @@ func TestKerasFileAgreesWithReference(t *testing.T) {
 // made writes a canonical file for a base, every weight being value.
 func made(t *testing.T, base string, value float32) string {
 	t.Helper()
-	net, err := network.ByName(base)
-	if err != nil {
-		t.Fatal(err)
-	}
-	whole, err := net.WithHead(1000, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	arrays, err := whole.Arrays()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := network.Weights{}
-	for _, a := range arrays {
-		data := make([]float32, a.Size())
-		for i := range data {
-			data[i] = value
-		}
-		w[strings.Replace(a.Name, "predictions/", "imagenet/", 1)] = network.Tensor{Shape: a.Shape, Data: data}
-	}
-	data, err := weights.Encode(w, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), base+".safetensors")
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return tasktest.BaseFile(t, base, func(a network.Array) []float32 { return slices.Repeat([]float32{value}, a.Size()) })
 }
 
 func TestInstallKeepsOthersAndRepeats(t *testing.T) {

@@ -8,10 +8,9 @@ import (
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/bases"
 	"github.com/cultivar-ml/cultivar/trainer/internal/cam"
-	"github.com/cultivar-ml/cultivar/trainer/internal/graph"
+	"github.com/cultivar-ml/cultivar/trainer/internal/export/exporttest"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 	"github.com/cultivar-ml/cultivar/trainer/internal/tasktest"
-	"github.com/cultivar-ml/cultivar/trainer/internal/tf"
 )
 
 const classes = 4
@@ -57,29 +56,6 @@ func photos(size, n int) []float32 {
 	return out
 }
 
-// logits are the values of the layer before the softmax.
-func logits(t *testing.T, m network.Model, images []float32, n int) []float32 {
-	t.Helper()
-	frozen, err := graph.NewFrozen(m.Network, m.Weights, []string{network.PredictionsName}, graph.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer frozen.Close()
-	batch, err := tf.FromFloats([]int{n, m.Network.Size, m.Network.Size, 3}, images)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := frozen.Run(batch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	values, err := tf.Floats(out[0], nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return values
-}
-
 func mean(values []float32) float64 {
 	var sum float64
 	for _, v := range values {
@@ -112,7 +88,7 @@ func TestMeanOfAMapIsTheLogit(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				want := logits(t, m, images, n)
+				want := exporttest.Run(t, m, network.PredictionsName, images)
 				for i, one := range got {
 					row := want[i*classes : (i+1)*classes]
 					logit := float64(row[asked[i]]) - mean(row)

@@ -264,10 +264,9 @@ func Records(t testing.TB, executorDir string) []runspec.Record {
 	return records
 }
 
-// Items lays out the images of folder as Train does and lists them, with the folder of packs.
-func Items(t testing.TB, dir, folder string, perClass int) (items []data.Item, packs string) {
+// Manifest is that of a spec's dataset.
+func Manifest(t testing.TB, spec runspec.Spec) *manifest.Manifest {
 	t.Helper()
-	spec := Train(t, dir, folder, perClass)
 	f, err := os.Open(spec.Dataset.Manifest)
 	if err != nil {
 		t.Fatal(err)
@@ -277,6 +276,14 @@ func Items(t testing.TB, dir, folder string, perClass int) (items []data.Item, p
 	if err != nil {
 		t.Fatal(err)
 	}
+	return m
+}
+
+// Items lays out the images of folder as Train does and lists them, with the folder of packs.
+func Items(t testing.TB, dir, folder string, perClass int) (items []data.Item, packs string) {
+	t.Helper()
+	spec := Train(t, dir, folder, perClass)
+	m := Manifest(t, spec)
 	for _, im := range m.Images {
 		item, err := data.FromManifest(im, slices.Index(m.Classes, im.Class))
 		if err != nil {

@@ -86,7 +86,7 @@ func Base(t *testing.T, name string) network.Model {
 // drawn, one class would win for every photo by what all photos have in common.
 func balance(t *testing.T, m network.Model) {
 	const photos = 12
-	features := run(t, m, m.Network.Features, Photos(t, photos, m.Network.Size))
+	features := Run(t, m, m.Network.Features, Photos(t, photos, m.Network.Size))
 	kernel, bias := m.Weights[network.PredictionsName+"/kernel"], m.Weights[network.PredictionsName+"/bias"]
 	classes, dim := len(m.Labels), m.Network.FeatureDim
 	for class := range classes {
@@ -146,7 +146,7 @@ func Random(t *testing.T, n network.Network) network.Weights {
 // Answers are the probabilities that the trainer's own graph of m gives for images [n,size,size,3].
 func Answers(t *testing.T, m network.Model, images []float32) []float32 {
 	t.Helper()
-	answers := run(t, m, m.Network.Layers[len(m.Network.Layers)-1].Name, images)
+	answers := Run(t, m, m.Network.Layers[len(m.Network.Layers)-1].Name, images)
 	// Were all answers alike, a reader that ignores its input would agree.
 	classes, spread := len(m.Labels), 0.0
 	for i := classes; i < len(answers); i += classes {
@@ -158,8 +158,8 @@ func Answers(t *testing.T, m network.Model, images []float32) []float32 {
 	return answers
 }
 
-// run returns the named layer's outputs for images, one after the other.
-func run(t *testing.T, m network.Model, layer string, images []float32) []float32 {
+// Run returns the named layer's outputs for images, one after the other.
+func Run(t *testing.T, m network.Model, layer string, images []float32) []float32 {
 	t.Helper()
 	frozen, err := graph.NewFrozen(m.Network, m.Weights, []string{layer}, graph.Options{})
 	if err != nil {
