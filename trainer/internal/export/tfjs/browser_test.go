@@ -8,8 +8,10 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -49,25 +51,32 @@ func openPage(t *testing.T, page string) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, "--headless", "--no-sandbox", "--remote-debugging-pipe", "--user-data-dir="+t.TempDir(), "--no-first-run",
+	profile, err := os.MkdirTemp("", "browser")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "--headless", "--no-sandbox", "--remote-debugging-pipe", "--user-data-dir="+profile, "--no-first-run",
 		"--disable-gpu", "--disable-background-networking", "--disable-component-update", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "about:blank")
 	cmd.ExtraFiles = []*os.File{theirIn, theirOut}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	theirIn.Close()
 	theirOut.Close()
 	// A browser that hangs must not hang the tests.
-	watchdog := time.AfterFunc(3*time.Minute, func() { cmd.Process.Kill() })
+	kill := func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	watchdog := time.AfterFunc(3*time.Minute, kill)
 	b := &browser{t: t, in: in, out: bufio.NewReader(out)}
 	var once sync.Once
 	t.Cleanup(func() {
 		once.Do(func() {
 			in.Close()
 			watchdog.Stop()
-			cmd.Process.Kill()
+			kill()
 			cmd.Wait()
 			out.Close()
+			removeProfile(t, profile)
 		})
 	})
 	target := struct {
@@ -84,6 +93,24 @@ func openPage(t *testing.T, page string) *browser {
 	}
 	b.call("Page.navigate", map[string]any{"url": "file://" + page}, nil)
 	return b
+}
+
+// removeProfile removes the folder of a browser that was killed. The
+// browser's children are not ours to wait for, and the last of them may
+// still write there.
+func removeProfile(t *testing.T, folder string) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		err := os.RemoveAll(folder)
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		runtime.Gosched()
+	}
 }
 
 // call sends a command and waits for its answer.
