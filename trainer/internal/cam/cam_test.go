@@ -103,6 +103,7 @@ func TestMeanOfAMapIsTheLogit(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer mapper.Close()
+			want := logits(t, m, images, n)
 			for class := range classes {
 				asked := make([]int, n)
 				for i := range asked {
@@ -112,7 +113,6 @@ func TestMeanOfAMapIsTheLogit(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				want := logits(t, m, images, n)
 				for i, one := range got {
 					row := want[i*classes : (i+1)*classes]
 					logit := float64(row[asked[i]]) - mean(row)
