@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -102,11 +104,14 @@ func (t *training) described(given runspec.Dataset) report.Dataset {
 func (a *Attempt) recall(r *report.Run) error {
 	spools := []string{a.path(runspec.RecordsFile)}
 	for n := a.spec.Attempt - 1; n > 0; n-- {
-		earlier, err := filepath.Glob(filepath.Join(filepath.Dir(a.spec.Paths.Attempt), strconv.Itoa(n), "*", runspec.RecordsFile))
-		if err != nil {
+		dir := filepath.Join(filepath.Dir(a.spec.Paths.Attempt), strconv.Itoa(n))
+		executors, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("look for earlier records: %w", err)
 		}
-		spools = append(spools, earlier...)
+		for _, e := range executors {
+			spools = append(spools, filepath.Join(dir, e.Name(), runspec.RecordsFile))
+		}
 	}
 	type key struct {
 		phase string

@@ -79,6 +79,7 @@ func TestMeanOfAMapIsTheLogit(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer mapper.Close()
+			want := exporttest.Run(t, m, network.PredictionsName, images)
 			for class := range classes {
 				asked := make([]int, n)
 				for i := range asked {
@@ -88,7 +89,6 @@ func TestMeanOfAMapIsTheLogit(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				want := exporttest.Run(t, m, network.PredictionsName, images)
 				for i, one := range got {
 					row := want[i*classes : (i+1)*classes]
 					logit := float64(row[asked[i]]) - mean(row)

@@ -174,7 +174,10 @@ func lossless(t *testing.T) []byte {
 	return b.Bytes()
 }
 
-func TestPythonSamplesRun(t *testing.T) {
+// A person copies a sample beside the files of a run and a photo; what it says must be what we say.
+func TestSamplesRun(t *testing.T) {
+	// The part of a photo of 640×480 that a web site draws, and where.
+	parts := map[data.Fit]string{data.Stretch: "0,0,640,480,0,0,224,224", data.Crop: "80,0,480,480,0,0,224,224"}
 	for fit, samples := range map[data.Fit][]pythonSample{
 		data.Stretch: {
 			{"Keras", "model.h5", export.H5, 0, 0.03},
@@ -191,7 +194,7 @@ func TestPythonSamplesRun(t *testing.T) {
 			if fit == data.Crop && testing.Short() {
 				t.Skip("takes long")
 			}
-			var formats []export.Format
+			formats := []export.Format{export.TFJS}
 			for _, s := range samples {
 				formats = append(formats, s.format)
 			}
@@ -204,6 +207,7 @@ func TestPythonSamplesRun(t *testing.T) {
 			for _, s := range samples {
 				t.Run(s.name, func(t *testing.T) { s.check(t, dir, told(m, fit, s.threshold, s.file, s.format), m.Labels, want) })
 			}
+			t.Run("JavaScript", func(t *testing.T) { javaScript(t, dir, m, fit, parts[fit]) })
 		})
 	}
 }
@@ -231,39 +235,32 @@ func (s pythonSample) check(t *testing.T, dir string, r report.Run, labels []str
 	}
 }
 
-// The sample for web sites runs in Node with what browsers have: a canvas, which takes the photo as it is given, and fetch.
-func TestJavaScriptSampleRuns(t *testing.T) {
+// javaScript runs the sample for web sites in Node with what browsers have: a canvas, which takes the photo as it is given,
+// and fetch. drawn is what it is to draw.
+func javaScript(t *testing.T, dir string, m network.Model, fit data.Fit, drawn string) {
 	node := exporttest.Tool(t, "install Node.js with trainer/setup/browser.sh", "node")
 	bundle := exporttest.Tool(t, "fetch TensorFlow.js with trainer/setup/tfjs.sh", ".deps/tfjs/tf.min.js")
-	dir, m := made(t, data.Stretch, export.TFJS)
-	for name, c := range map[string]struct {
-		fit       data.Fit
-		threshold float64
-		drawn     string // the part of a photo of 640×480 that is drawn, and where
-	}{
-		"stretched": {data.Stretch, 0, "0,0,640,480,0,0,224,224"},
-		"sure":      {data.Stretch, 0.01, "0,0,640,480,0,0,224,224"},
-		"cropped":   {data.Crop, 0.9999, "80,0,480,480,0,0,224,224"},
-	} {
+	pixels, _ := ours(t, m, lossless(t), fit)
+	want := answer(t, m, whole(pixels))
+	picture := pictureOf(t, pixels, m.Network.Size)
+	for name, threshold := range map[string]float64{"without a threshold": 0, "sure": 0.01, "unsure": 0.9999} {
 		t.Run(name, func(t *testing.T) {
-			pixels, _ := ours(t, m, lossless(t), c.fit)
-			want := answer(t, m, whole(pixels))
 			sample := filepath.Join(t.TempDir(), "sample.js")
-			samples := blocks(t, told(m, c.fit, c.threshold, "tfjs.zip", export.TFJS), "js")
+			samples := blocks(t, told(m, fit, threshold, "tfjs.zip", export.TFJS), "js")
 			if err := os.WriteFile(sample, []byte(samples[0]), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.CommandContext(t.Context(), node, absolute(t, "testdata/browser.js"), bundle, sample, pictureOf(t, pixels, m.Network.Size))
+			cmd := exec.CommandContext(t.Context(), node, absolute(t, "testdata/browser.js"), bundle, sample, picture)
 			cmd.Dir = dir
 			out, err := cmd.Output()
 			if err != nil {
 				t.Fatalf("%v\n%s", err, stderr(err))
 			}
-			drawn, printed, _ := strings.Cut(string(out), "\n")
-			if drawn != c.drawn {
-				t.Errorf("it draws %s, want %s", drawn, c.drawn)
+			first, printed, _ := strings.Cut(string(out), "\n")
+			if first != drawn {
+				t.Errorf("it draws %s, want %s", first, drawn)
 			}
-			if float64(slices.Max(want)) >= c.threshold {
+			if float64(slices.Max(want)) >= threshold {
 				sameAnswer(t, printed, m.Labels, want, 1e-3)
 			} else if printed != "" {
 				t.Errorf("it is unsure, but says %q", printed)
