@@ -134,7 +134,7 @@ func (a *Attempt) exported(format string, took time.Duration) {
 
 // book is the rates of a base on this machine.
 func (a *Attempt) book(t *training) (*rates.Book, error) {
-	return rates.Open(a.spec.Paths.Features, rates.NewKey(t.sha256, t.base.Size, t.base.Features))
+	return rates.Open(a.spec.Paths.Features, rates.NewKey(t.sha256, t.recipe.ImageSize, t.key.Cut))
 }
 
 // amount is how much a training has to do, of which the cache may hold a part.

@@ -99,7 +99,7 @@ func (a *Attempt) options() ([]*option, error) {
 	add(runspec.PlanGiven, a.spec.Recipe)
 	for _, preset := range []runspec.Preset{runspec.Quick, runspec.Balanced, runspec.Best} {
 		r := runspec.Default(preset)
-		r.Base = a.spec.Recipe.Base
+		r.Base, r.StartFrom = a.spec.Recipe.Base, a.spec.Recipe.StartFrom
 		add(string(preset), r)
 	}
 	books := map[string]*rates.Book{}
@@ -140,6 +140,7 @@ func (a *Attempt) complete(o *option, before []*option, books map[string]*rates.
 	same := slices.IndexFunc(before, func(b *option) bool { return b.refused == "" && sameBase(b.t.spec, o.t.recipe) })
 	if same >= 0 {
 		b := before[same].t
+		o.t.earlier = b.earlier
 		o.t.base, o.t.plain, o.t.weights, o.t.sha256, o.t.key = b.base, b.plain, b.weights, b.sha256, b.key
 		o.t.recipe.Base, o.t.recipe.ImageSize = b.recipe.Base, b.recipe.ImageSize
 	} else if err := a.loadBase(o.t); err != nil {
@@ -160,14 +161,15 @@ func (a *Attempt) complete(o *option, before []*option, books map[string]*rates.
 		o.amount, err = a.amountOf(o.t, *a.spec.Photos)
 		return err
 	}
-	o.t.sides, _ = manifest.Split(o.t.images, o.t.shares())
+	o.t.divide()
 	o.amount, err = a.amount(o.t)
 	return err
 }
 
 // sameBase tells whether two recipes, as they were given, need the same base with the same features.
 func sameBase(a, b runspec.Recipe) bool {
-	return a.Base == b.Base && a.ImageSize == b.ImageSize && a.Features == b.Features && a.Preprocessing == b.Preprocessing
+	return a.Base == b.Base && a.ImageSize == b.ImageSize && a.Features == b.Features && a.Preprocessing == b.Preprocessing &&
+		a.StartFrom == b.StartFrom
 }
 
 // amountOf is the amount for photos of which only the numbers are known. Those of them that the server has are taken for

@@ -20,6 +20,7 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 	"github.com/cultivar-ml/cultivar/trainer/internal/plan"
+	"github.com/cultivar-ml/cultivar/trainer/internal/start"
 )
 
 // errStopped ends the feature pass when the user wants to finish now.
@@ -37,9 +38,11 @@ type training struct {
 	key     features.Key
 	wants   []features.Want
 	set     *features.Set
-	cut     cut     // where fine-tuning begins, if it is asked for
-	studio  *studio // where all of the base is fine-tuned
-	took    tuned   // by fine-tuning
+	cut     cut         // where fine-tuning begins, if it is asked for
+	studio  *studio     // where all of the base is fine-tuned
+	took    tuned       // by fine-tuning
+	earlier *earlier    // run that is gone on from; nil: none
+	left    start.Start // for a later run to go on from
 	head    fit.Head
 	tuned   network.Weights // arrays of the base that fine-tuning changed and that are kept; nil: none
 	answers []float32       // probabilities [n,classes] that what is kept gives for the held-out photos
@@ -64,6 +67,9 @@ func (a *Attempt) train(ctx context.Context) error {
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if err := a.leave(t); err != nil {
+		return err
 	}
 	if err := a.evaluateHead(t); err != nil {
 		return err
@@ -98,9 +104,7 @@ func (a *Attempt) prepare() (*training, error) {
 	if err != nil {
 		return nil, err
 	}
-	sides, notes := manifest.Split(t.images, t.shares())
-	t.sides = sides
-	for _, note := range notes {
+	for _, note := range t.divide() {
 		a.journal.Log("info", note)
 	}
 	if err := a.resolveCut(t); err != nil {
@@ -129,13 +133,11 @@ func readyExports(r runspec.Recipe) error {
 	return nil
 }
 
-// shares say how the images are divided.
-func (t *training) shares() manifest.SplitOptions {
-	return manifest.SplitOptions{Seed: t.recipe.Seed, Validation: t.recipe.Validation, Test: t.recipe.Test}
-}
-
 // loadBase resolves base and image size.
 func (a *Attempt) loadBase(t *training) error {
+	if err := a.openEarlier(t); err != nil {
+		return err
+	}
 	if t.recipe.Base == "" {
 		catalog, err := bases.Open(a.spec.Paths.Bases)
 		if err != nil {
@@ -166,7 +168,7 @@ func (a *Attempt) loadBase(t *training) error {
 	t.base, t.weights = net, weights
 	t.sha256 = entry.SHA256
 	t.key = features.NewKey(entry.SHA256, net, data.Fit(t.recipe.Preprocessing))
-	return nil
+	return t.checkEarlier()
 }
 
 // deepFeatures is the recipe's word for features of several depths.
@@ -300,11 +302,10 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 	if err != nil {
 		return err
 	}
-	training, err := fit.New(d)
+	training, err := a.newHead(t, d)
 	if err != nil {
 		return fmt.Errorf("train the head: %w", err)
 	}
-	training.Warn = func(text string) { a.journal.Log("warning", text) }
 	spec, err := digest(a.spec)
 	if err != nil {
 		return err
@@ -352,6 +353,7 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 	if err != nil {
 		return fmt.Errorf("train the head: %w", err)
 	}
+	t.left.Head = training.Head(c.State)
 	a.learnedHead(t, d, first, c.State.Epoch, time.Since(start))
 	return a.keepBetter(ctx, t, training, &c, save)
 }
@@ -365,6 +367,17 @@ func (a *Attempt) keepBetter(ctx context.Context, t *training, head *fit.Trainin
 		return err
 	}
 	return a.keepHead(ctx, t, head, *c)
+}
+
+// newHead prepares to train a head, from an earlier run's if there is one.
+func (a *Attempt) newHead(t *training, d fit.Data) (*fit.Training, error) {
+	training, err := fit.New(d)
+	if err != nil {
+		return nil, err
+	}
+	training.Warn = func(text string) { a.journal.Log("warning", text) }
+	a.goOn(t, training)
+	return training, nil
 }
 
 const (

@@ -41,12 +41,12 @@ type Training struct {
 const EarlyEpochs = 5
 
 // What stays of a run beside its artifacts, bytes. Measured: gob writes a head's kernel with its moments and its best
-// state in 18.5 bytes a weight, a fine-tuning's five vectors in 4 each; two checkpoints stay, and the split and the records
-// take about 140 bytes a photo.
+// state in 18.5 bytes a weight, a fine-tuning's five vectors in 4 each; two checkpoints stay, what a later run can start from
+// holds each number once more, and the split and the records take about 140 bytes a photo.
 const (
 	keptCheckpoints = 2
-	headWeightBytes = 18.5
-	tunedBytes      = 5 * 4
+	headWeightBytes = keptCheckpoints*18.5 + 4
+	tunedBytes      = keptCheckpoints*5*4 + 4
 	photoBytes      = 140
 )
 
@@ -140,9 +140,9 @@ func (t Training) Cost(r runspec.Recipe, book *rates.Book) (runspec.Cost, []Part
 		e.cost.FileBytes += int64(e.rate(Part{File, format}, named(nBytes, format)))
 	}
 	weights := float64(t.Dim * t.Classes)
-	e.cost.FileBytes += int64(keptCheckpoints*headWeightBytes*weights) + photoBytes*int64(len(t.Photos))
+	e.cost.FileBytes += int64(headWeightBytes*weights) + photoBytes*int64(len(t.Photos))
 	if tune {
-		e.cost.FileBytes += keptCheckpoints * tunedBytes * int64(t.Trained)
+		e.cost.FileBytes += tunedBytes * int64(t.Trained)
 	}
 	e.cost.CacheBytes = int64(n.newFeatures)*t.RowBytes + int64(n.newCut)*t.CutRowBytes
 	for _, p := range e.unknown {
