@@ -111,12 +111,6 @@ func (a *Attempt) learnedTuning(t *training) {
 	a.learned(func(note plan.Note) { took.tell(note, t.cut.name, images, val) })
 }
 
-// judged notes what judging the model took.
-func (a *Attempt) judged(t *training, took time.Duration) {
-	work := plan.JudgingWork(len(t.items), t.set.Dim(), len(t.labels))
-	a.learned(func(note plan.Note) { plan.LearnJudging(note, work, took.Seconds()) })
-}
-
 // sampled and exported note what proving files took.
 func (a *Attempt) sampled(took time.Duration) {
 	a.learned(func(note plan.Note) { plan.LearnSample(note, took.Seconds()) })
@@ -162,7 +156,7 @@ func (a *Attempt) amount(t *training) (plan.Training, error) {
 
 // measures is an amount without photos.
 func (t *training) measures() (plan.Training, error) {
-	p := plan.Training{Classes: len(t.labels), Dim: t.base.FeatureDim, RowBytes: t.key.RowBytes(),
+	p := plan.Training{Classes: len(t.labels), Folds: labelFolds, Dim: t.base.FeatureDim, RowBytes: t.key.RowBytes(),
 		Workers: features.Workers(runtime.GOMAXPROCS(0), features.MemoryLimit(os.DirFS("/")), t.base.Size)}
 	if t.cut.name == "" {
 		return p, nil

@@ -27,6 +27,7 @@ type Training struct {
 	Classes int
 	Workers int // of the feature pass
 
+	Folds    int   // that the photos are dealt to for the check of their labels
 	Dim      int   // of the features
 	RowBytes int64 // that one view takes in the cache
 
@@ -127,13 +128,13 @@ func (t Training) Cost(r runspec.Recipe, book *rates.Book) (runspec.Cost, []Part
 	if !tune && n.test > 0 {
 		refit = r.Epochs
 	}
-	e.phase(runspec.PhaseHead, Part{Head, r.Head}, term{named(nHead, r.Head), fit.Work(r, t.amount(n), r.Epochs, refit)})
+	e.phase(runspec.PhaseHead, Part{Head, r.Head}, term{named(nHead, r.Head), fit.Work(r, t.amount(n), r.Epochs, refit) +
+		fit.OutOfFoldWork(len(t.Photos), t.Folds, t.Dim, t.Classes)})
 	if tune {
 		e.phase(runspec.PhaseFinetune, Part{Tuning, t.Cut}, term{named(nGraph, t.Cut), 1},
 			term{named(nTune, t.Cut), tuningWork(n, r.FinetuneEpochs)})
 		e.phase(runspec.PhaseFinetune, Part{Head, r.Head}, term{named(nHead, r.Head), t.headsWork(n, r)})
 	}
-	e.phase(runspec.PhaseEvaluate, Part{Head, r.Head}, term{nJudge, JudgingWork(len(t.Photos), t.Dim, t.Classes)})
 	e.phase(runspec.PhaseExport, Part{Checking, ""}, term{nSample, 1})
 	for _, format := range append(slices.Clone(r.Exports), runspec.FormatReport) {
 		e.phase(runspec.PhaseExport, Part{File, format}, term{named(nExport, format), 1})
@@ -185,11 +186,6 @@ func tuningWork(n rows, epochs int) float64 {
 func EpochWork(train, val int) float64 { return float64(train) + float64(val)/measured }
 
 const measured = 3
-
-// JudgingWork is what the rate of judging a model counts: a photo, a feature and a class.
-func JudgingWork(photos, dim, classes int) float64 {
-	return float64(photos) * float64(dim) * float64(classes)
-}
 
 func (t Training) reading(r runspec.Recipe, n rows) []term {
 	bytes := float64(n.all()) * float64(t.RowBytes)
@@ -286,7 +282,6 @@ const (
 	nHead    = "head"    // for a product, see fit.Work; of a kind of head
 	nGraph   = "graph"   // before the first step of fine-tuning; of a cut
 	nTune    = "tune"    // for an image learned from, see EpochWork; of a cut
-	nJudge   = "judge"   // see JudgingWork
 	nSample  = "sample"  // preparing the check of files
 	nExport  = "export"  // writing and checking a file; of a format
 	nBytes   = "bytes"   // bytes of a file; of a format
