@@ -93,13 +93,21 @@ func (m *tuned) epoch() {
 	}
 }
 
+// each is how many seconds an epoch takes.
+func (m tuned) each() float64 {
+	if m.epochs < 2 {
+		return m.last.Sub(m.begun).Seconds()
+	}
+	return m.last.Sub(m.first).Seconds() / float64(m.epochs-1)
+}
+
 // tell notes what fine-tuning with so many photos took. The first epoch is longer, as TensorFlow settles how to compute in it;
 // what it takes more than the others counts as beginning.
 func (m tuned) tell(note plan.Note, cut string, images, val int) {
 	if m.epochs < 2 {
 		return
 	}
-	each := m.last.Sub(m.first).Seconds() / float64(m.epochs-1)
+	each := m.each()
 	work := plan.EpochWork(images, val) * float64(m.epochs-1)
 	graph := m.first.Sub(m.begun).Seconds() - m.early.Seconds() - each
 	plan.LearnTuning(note, cut, max(0, graph), work, each*float64(m.epochs-1))

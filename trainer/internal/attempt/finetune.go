@@ -99,6 +99,9 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 	if t.cut.name == "" || a.stopped.Load() {
 		return false, nil
 	}
+	if !a.epochsInTime(t, c) {
+		return false, nil
+	}
 	t.took = tuned{begun: time.Now()}
 	if !t.cut.cached() {
 		if t.studio, err = a.openStudio(t); err != nil {
@@ -128,7 +131,7 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 		progress(s.Epoch, r.FinetuneEpochs)
 		err := save()
 		t.took.epoch()
-		return a.stopped.Load(), err
+		return a.stopped.Load() || !a.tuneLonger(t, r.FinetuneEpochs), err
 	}
 	var last finetune.State
 	err = a.untilStopped(ctx, func(ctx context.Context) (err error) {

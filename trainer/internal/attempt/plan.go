@@ -54,6 +54,9 @@ func (a *Attempt) plan(ctx context.Context) error {
 			continue
 		}
 		_, missing := o.amount.Cost(o.t.recipe, o.book)
+		if o.t.recipe.TimeBudget > 0 {
+			missing = o.amount.Missing(o.t.recipe, o.book)
+		}
 		if len(missing) == 0 {
 			continue
 		}
@@ -78,11 +81,24 @@ func (a *Attempt) tell(options []*option) (all bool) {
 		if o.refused == "" {
 			said.Cost, _ = o.amount.Cost(o.t.recipe, o.book)
 		}
+		if o.refused == "" && o.t.recipe.TimeBudget > 0 && len(o.amount.Missing(o.t.recipe, o.book)) == 0 {
+			said = o.inTime(said)
+		}
 		p.Measuring = p.Measuring || len(said.Cost.Unknown) > 0
 		p.Options = append(p.Options, said)
 	}
 	a.journal.Add(runspec.TypePlan, p)
 	return !p.Measuring
+}
+
+// inTime is what a training makes of the recipe to keep to its time budget.
+func (o *option) inTime(said runspec.PlanOption) runspec.PlanOption {
+	var ok bool
+	said.Recipe, said.Cost, ok = o.amount.Within(o.t.recipe, o.book, float64(o.t.recipe.TimeBudget))
+	if !ok {
+		said.Refused = tooLittle(o.t.recipe.TimeBudget, float64(said.Cost.Seconds)).Text
+	}
+	return said
 }
 
 // options are the recipe and the presets, with what the cache holds for them. A preset that is the recipe itself is there

@@ -270,9 +270,12 @@ func (e *estimate) phase(phase string, part Part, terms ...term) {
 	e.cost.Phases = append(e.cost.Phases, runspec.PhaseSeconds{Phase: phase, Seconds: runspec.Float(seconds)})
 }
 
+// Begun is the rate that says how many seconds there are before the feature pass.
+const Begun = "prepare"
+
 // The names of the rates. Seconds, if nothing else is said; those of the feature pass are of one worker.
 const (
-	nPrepare = "prepare" // before the feature pass
+	nPrepare = Begun
 	nFind    = "find"    // for a byte looked up in the cache
 	nPass    = "pass"    // before a pass' workers are ready
 	nDecode  = "decode"  // for a byte of a file

@@ -203,8 +203,11 @@ func show(f runspec.Field, r runspec.Recipe) string {
 	if f.Auto && (v == "0" || v == "") {
 		return "automatic"
 	}
-	if v == "" {
+	switch {
+	case v == "":
 		return "none"
+	case v == "0" && f.Zero != "":
+		return f.Zero
 	}
 	if f.Type == runspec.List {
 		v = strings.ReplaceAll(v, ",", ", ")
