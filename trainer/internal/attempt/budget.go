@@ -126,10 +126,10 @@ func shaped(given, now runspec.Recipe) string {
 	}
 	var changes []string
 	if given.Views != now.Views {
-		changes = append(changes, fmt.Sprintf("%d views of each photo rather than %d", now.Views, given.Views))
+		changes = append(changes, fmt.Sprintf("%s of each photo rather than %d", several(now.Views, "view"), given.Views))
 	}
 	if given.FinetuneEpochs != now.FinetuneEpochs {
-		changes = append(changes, fmt.Sprintf("%d epochs of fine-tuning rather than %d", now.FinetuneEpochs, given.FinetuneEpochs))
+		changes = append(changes, fmt.Sprintf("%s of fine-tuning rather than %d", several(now.FinetuneEpochs, "epoch"), given.FinetuneEpochs))
 	}
 	for i, c := range changes {
 		if i > 0 {
@@ -140,6 +140,16 @@ func shaped(given, now runspec.Recipe) string {
 	return text + "."
 }
 
+func several(n int, noun string) string {
+	switch n {
+	case 0:
+		return "no " + noun
+	case 1:
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 // epochsInTime settles, when photos and head are done and what they took is known, how many epochs of fine-tuning there is
 // time for: as many as the recipe asks for at most, and perhaps none.
 func (a *Attempt) epochsInTime(t *training, c *checkpoint.Checkpoint) (some bool) {
@@ -148,7 +158,8 @@ func (a *Attempt) epochsInTime(t *training, c *checkpoint.Checkpoint) (some bool
 	}
 	n := t.budget.amount.Epochs(c.Recipe, t.budget.book, a.spec.Recipe.FinetuneEpochs, a.left(t.budget)/a.slowness())
 	if n != c.Recipe.FinetuneEpochs {
-		a.journal.Log("info", fmt.Sprintf("%.0f s are left of the time budget: %d epochs of fine-tuning rather than %d.", max(0, a.left(t.budget)), n, c.Recipe.FinetuneEpochs))
+		a.journal.Log("info", fmt.Sprintf("%.0f s are left of the time budget: %s of fine-tuning rather than %d.",
+			max(0, a.left(t.budget)), several(n, "epoch"), c.Recipe.FinetuneEpochs))
 	}
 	c.Recipe.FinetuneEpochs, t.recipe.FinetuneEpochs = n, n
 	return n > 0
