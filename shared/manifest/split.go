@@ -152,18 +152,9 @@ func (s *splitter) groups(members []int) []group {
 	for k, i := range members {
 		part[k] = s.images[i]
 	}
-	first := nearGroups(part)
-	size := map[int]int{}
-	for _, f := range first {
-		size[f]++
-	}
 	gathered := map[string][]int{}
-	for k, i := range members {
-		key := fmt.Sprint(first[k])
-		if n := size[first[k]]; n > 2 && n > len(members)/4 {
-			key += " " + part[k].DHash
-		}
-		gathered[key] = append(gathered[key], i)
+	for k, key := range nearKeys(part) {
+		gathered[key] = append(gathered[key], members[k])
 	}
 	groups := make([]group, 0, len(gathered))
 	for _, g := range gathered {
@@ -177,6 +168,23 @@ func (s *splitter) groups(members []int) []group {
 		return cmp.Or(cmp.Compare(a.place, b.place), strings.Compare(a.id, b.id))
 	})
 	return groups
+}
+
+// nearKeys are equal for the images of a class that stay together.
+func nearKeys(class []Image) []string {
+	first := nearGroups(class)
+	size := map[int]int{}
+	for _, f := range first {
+		size[f]++
+	}
+	keys := make([]string, len(class))
+	for k, im := range class {
+		keys[k] = fmt.Sprint(first[k])
+		if n := size[first[k]]; n > 2 && n > len(class)/4 {
+			keys[k] += " " + im.DHash
+		}
+	}
+	return keys
 }
 
 // place maps content to [0,1), evenly and differently for each seed.

@@ -28,6 +28,7 @@ type Field struct {
 	Values   []string // allowed values of Text and List; nil: any
 	Min, Max float64  // inclusive range of Integer and Number
 	Auto     bool     // the zero value means "chosen at the start and recorded"
+	Zero     string   // what 0 means, where it is not a number like others
 	Help     string   // one sentence for people
 	Advanced bool     // hidden until asked for
 
@@ -82,7 +83,7 @@ func learningFields() []Field {
 		{Name: "class_weights", Title: "Class weights", Type: Text, Values: []string{"auto", "balanced", "none"},
 			Help:     "Balanced makes rare classes count more. Auto does so when the largest class has over 1.5 times the photos of the smallest.",
 			defaults: [3]string{"auto", "auto", "auto"}, ref: func(r *Recipe) any { return &r.ClassWeights }},
-		{Name: "patience", Title: "Patience", Type: Integer, Unit: "epochs", Min: 1, Max: 1000,
+		{Name: "patience", Title: "Patience", Type: Integer, Unit: "epochs", Min: 1, Max: 1000, Advanced: true,
 			Help:     "Training stops when the validation loss has not fallen for this many epochs; the best epoch is kept.",
 			defaults: [3]string{"12", "12", "15"}, ref: func(r *Recipe) any { return &r.Patience }},
 	}
@@ -118,6 +119,12 @@ func closingFields() []Field {
 		{Name: "test_split", Title: "Test share", Type: Number, Min: 0, Max: 0.5, Advanced: true,
 			Help:     "The share of photos never looked at until the end, for an honest accuracy. 0: none.",
 			defaults: [3]string{"0.15", "0.15", "0.15"}, ref: func(r *Recipe) any { return &r.Test }},
+		{Name: "time_budget_seconds", Title: "Time budget", Type: Integer, Unit: "seconds", Min: 0, Max: 7 * 24 * 3600, Zero: "none",
+			Help:     "How long the training may take. Where it would take longer, it makes fewer views and fine-tunes for fewer epochs. 0: as long as it takes.",
+			defaults: [3]string{"0", "0", "0"}, later: true, before: "0", ref: func(r *Recipe) any { return &r.TimeBudget }},
+		{Name: "start_from", Title: "Continue from", Type: Text, Advanced: true,
+			Help:     "A finished run that this one goes on from, with new photos or new classes: by its number. Its photos keep their side of the split. Empty: none.",
+			defaults: [3]string{"", "", ""}, later: true, ref: func(r *Recipe) any { return &r.StartFrom }},
 		{Name: "seed", Title: "Seed", Type: Integer, Min: 0, Max: math.MaxInt32, Advanced: true,
 			Help:     "Fixes every random choice, the split included: the same seed on the same photos gives the same model.",
 			defaults: [3]string{"1", "1", "1"}, ref: func(r *Recipe) any { return &r.Seed }},

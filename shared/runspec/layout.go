@@ -8,6 +8,7 @@ const (
 	RecordsFile    = "records.jsonl"
 	ResultFile     = "result.json"
 	CheckpointDir  = "checkpoint"
+	StartFile      = "start.safetensors" // what a later training goes on from; no artifact
 	ArtifactsDir   = "artifacts"
 	ManifestFile   = "manifest.jsonl"
 	StopFile       = "stop"

@@ -40,6 +40,8 @@ type Recipe struct {
 	Mixup          float64  `json:"mixup"`
 	Validation     float64  `json:"validation_split"`
 	Test           float64  `json:"test_split"`
+	TimeBudget     int      `json:"time_budget_seconds"`
+	StartFrom      string   `json:"start_from"`
 	Seed           int64    `json:"seed"`
 	Exports        []string `json:"exports"`
 }

@@ -56,6 +56,7 @@ type Paths struct {
 	Features string `json:"features"`           // the user's activation cache
 	Attempt  string `json:"attempt"`            // this attempt's folder: <executor>/ is made below it
 	Previous string `json:"previous,omitempty"` // folder of the executor whose checkpoint to continue, if any
+	Start    string `json:"start,omitempty"`    // folder of the executor whose training Recipe.StartFrom goes on from, read only
 	Stop     string `json:"stop"`               // flag file: when it exists, finish now with the best so far
 }
 

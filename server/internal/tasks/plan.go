@@ -35,6 +35,9 @@ func (s *Service) Plan(ctx context.Context, user string, c api.PlanCreate) (stor
 	if err := s.checkWishes(api.RunCreate{Profile: c.Profile}); err != nil {
 		return store.Task{}, err
 	}
+	if err := s.resolveStart(ctx, user, &recipe); err != nil {
+		return store.Task{}, err
+	}
 	s.forgetPlans(ctx, user)
 	t := store.Task{ID: auth.NewID(), Owner: user, Kind: runspec.Planning, Name: "plan", Recipe: recipe}
 	if c.Profile != nil {

@@ -55,7 +55,7 @@ func (s *Service) divide(ctx context.Context, t store.Task, active []store.Task)
 
 // sameFeatures tells whether two recipes need the same activations of the same images.
 func sameFeatures(a, b runspec.Recipe) bool {
-	return a.Base == b.Base && a.ImageSize == b.ImageSize && a.Preprocessing == b.Preprocessing && a.Views == b.Views &&
+	return a.Base == b.Base && a.StartFrom == b.StartFrom && a.ImageSize == b.ImageSize && a.Preprocessing == b.Preprocessing && a.Views == b.Views &&
 		a.Features == b.Features
 }
 
@@ -110,7 +110,10 @@ func (s *Service) concludeFeatures(ctx context.Context, t store.Task, status run
 
 // complete adds to a spec what its kind needs beyond the images, and to the mounts where that lies.
 func (s *Service) complete(ctx context.Context, t store.Task, spec *runspec.Spec, mounts []runner.Mount) ([]runner.Mount, error) {
-	var err error
+	mounts, err := s.startFrom(ctx, t, spec, mounts)
+	if err != nil {
+		return nil, err
+	}
 	switch t.Kind {
 	case runspec.Train:
 		spec.Paths.Previous, err = s.previous(ctx, t)

@@ -105,6 +105,9 @@ func (s *Service) CreateRun(ctx context.Context, user string, c api.RunCreate) (
 	if err := s.checkWishes(c); err != nil {
 		return store.Task{}, err
 	}
+	if err := s.resolveStart(ctx, user, &recipe); err != nil {
+		return store.Task{}, err
+	}
 	d, err := s.trainable(ctx, user, c.Dataset)
 	if err != nil {
 		return store.Task{}, err

@@ -123,10 +123,12 @@ func (a *Attempt) keepTuned(ctx context.Context, t *training, tuning *finetune.T
 		return false, nil
 	}
 	t.threshold = calibrate.Threshold(calibrate.Probabilities(calibrate.Mixed(first, second, share), len(t.labels), temperature), classes(val))
+	t.left.Tuned, t.left.TunedHead = tuning.Model(s)
 	a.result.BestEpoch, a.result.Recipe = c.State.Epoch+s.BestEpoch, &t.recipe
 	a.result.ValAccuracy = runspec.Float(accuracy(calibrate.Mixed(first, second, share), classes(val)))
 	_, _, held := t.held()
-	if len(t.samples(manifest.Test)) > 0 && !a.stopped.Load() {
+	refit := t.took.each() * float64(finetune.RefitEpochs(c.Recipe.FinetuneEpochs))
+	if len(t.samples(manifest.Test)) > 0 && !a.stopped.Load() && !a.late(t.budget, refit) {
 		if s, err = tuning.Refit(ctx, s); err != nil {
 			return false, fmt.Errorf("fine-tune: %w", err)
 		}

@@ -93,13 +93,21 @@ func (m *tuned) epoch() {
 	}
 }
 
+// each is how many seconds an epoch takes.
+func (m tuned) each() float64 {
+	if m.epochs < 2 {
+		return m.last.Sub(m.begun).Seconds()
+	}
+	return m.last.Sub(m.first).Seconds() / float64(m.epochs-1)
+}
+
 // tell notes what fine-tuning with so many photos took. The first epoch is longer, as TensorFlow settles how to compute in it;
 // what it takes more than the others counts as beginning.
 func (m tuned) tell(note plan.Note, cut string, images, val int) {
 	if m.epochs < 2 {
 		return
 	}
-	each := m.last.Sub(m.first).Seconds() / float64(m.epochs-1)
+	each := m.each()
 	work := plan.EpochWork(images, val) * float64(m.epochs-1)
 	graph := m.first.Sub(m.begun).Seconds() - m.early.Seconds() - each
 	plan.LearnTuning(note, cut, max(0, graph), work, each*float64(m.epochs-1))
@@ -109,12 +117,6 @@ func (m tuned) tell(note plan.Note, cut string, images, val int) {
 func (a *Attempt) learnedTuning(t *training) {
 	took, images, val := t.took, len(plainViews(t.samples(manifest.Train))), len(t.samples(manifest.Validation))
 	a.learned(func(note plan.Note) { took.tell(note, t.cut.name, images, val) })
-}
-
-// judged notes what judging the model took.
-func (a *Attempt) judged(t *training, took time.Duration) {
-	work := plan.JudgingWork(len(t.items), t.set.Dim(), len(t.labels))
-	a.learned(func(note plan.Note) { plan.LearnJudging(note, work, took.Seconds()) })
 }
 
 // sampled and exported note what proving files took.
@@ -162,7 +164,7 @@ func (a *Attempt) amount(t *training) (plan.Training, error) {
 
 // measures is an amount without photos.
 func (t *training) measures() (plan.Training, error) {
-	p := plan.Training{Classes: len(t.labels), Dim: t.base.FeatureDim, RowBytes: t.key.RowBytes(),
+	p := plan.Training{Classes: len(t.labels), Folds: labelFolds, Dim: t.base.FeatureDim, RowBytes: t.key.RowBytes(),
 		Workers: features.Workers(runtime.GOMAXPROCS(0), features.MemoryLimit(os.DirFS("/")), t.base.Size)}
 	if t.cut.name == "" {
 		return p, nil

@@ -27,7 +27,7 @@ func (a *Attempt) extract(ctx context.Context, part int) error {
 	views := make([]int, len(t.images))
 	for i, learn := range mayTrain(t.images) {
 		views[i] = 1
-		if learn {
+		if learn && t.recipe.TimeBudget == 0 { // with one, the training decides how many there is time for
 			views[i] = t.recipe.Views
 		}
 	}

@@ -99,6 +99,9 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 	if t.cut.name == "" || a.stopped.Load() {
 		return false, nil
 	}
+	if !a.epochsInTime(t, c) {
+		return false, nil
+	}
 	t.took = tuned{begun: time.Now()}
 	if !t.cut.cached() {
 		if t.studio, err = a.openStudio(t); err != nil {
@@ -106,7 +109,7 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 		}
 		defer t.studio.close()
 	}
-	tuning, err := t.openTuning(ctx, head, c)
+	tuning, err := a.openTuning(ctx, t, head, c)
 	if err != nil {
 		return false, fmt.Errorf("fine-tune: %w", err)
 	}
@@ -128,7 +131,7 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 		progress(s.Epoch, r.FinetuneEpochs)
 		err := save()
 		t.took.epoch()
-		return a.stopped.Load(), err
+		return a.stopped.Load() || !a.tuneLonger(t, r.FinetuneEpochs), err
 	}
 	var last finetune.State
 	err = a.untilStopped(ctx, func(ctx context.Context) (err error) {
@@ -152,8 +155,8 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 }
 
 // openTuning prepares fine-tuning with the features of the last layer, whatever the head alone has learned from: with those
-// of several depths it learned by heart.
-func (t *training) openTuning(ctx context.Context, head *fit.Training, c *checkpoint.Checkpoint) (*finetune.Training, error) {
+// of several depths it learned by heart. It begins where an earlier run has ended, if there is one that fine-tuned.
+func (a *Attempt) openTuning(ctx context.Context, t *training, head *fit.Training, c *checkpoint.Checkpoint) (*finetune.Training, error) {
 	r, net := c.Recipe, t.plain
 	d := finetune.Data{Train: t.samples(manifest.Train), Val: t.samples(manifest.Validation), Weights: head.ClassWeights(c.Recipe.ClassWeights)}
 	if t.cut.cached() {
@@ -174,12 +177,18 @@ func (t *training) openTuning(ctx context.Context, head *fit.Training, c *checkp
 	}
 	t.took.early = time.Since(start)
 	end.Best = end.Params
-	from := brief.Scaled(end)
+	weights, from, ok, err := a.tunedBefore(t, net, brief)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		weights, from = t.weights, brief.Scaled(end)
+	}
 	_, loss, err := t.calibrate(head.Head(c.State))
 	if err != nil {
 		return nil, err
 	}
-	return finetune.New(net, t.weights, from, d, finetune.Settings{HeadLoss: loss, Epochs: r.FinetuneEpochs, BatchSize: min(finetuneBatch, len(d.Train)),
+	return finetune.New(net, weights, from, d, finetune.Settings{HeadLoss: loss, Epochs: r.FinetuneEpochs, BatchSize: min(finetuneBatch, len(d.Train)),
 		Rate: r.FinetuneRate, Smoothing: r.Smoothing, Mixup: r.Mixup, Patience: r.Patience, Seed: r.Seed})
 }
 

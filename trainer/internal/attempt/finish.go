@@ -41,7 +41,6 @@ func (t *training) held() (manifest.Side, string, []fit.Sample) {
 
 // evaluateHead judges what is kept on images it has not learned from.
 func (a *Attempt) evaluateHead(t *training) error {
-	start := time.Now()
 	side, name, samples := t.held()
 	progress := a.phase(runspec.PhaseEvaluate, len(samples))
 	answers := t.judged(samples, t.answers)
@@ -54,9 +53,7 @@ func (a *Attempt) evaluateHead(t *training) error {
 	if side == manifest.Test {
 		a.result.TestAccuracy = &report.Accuracy
 	}
-	err := a.keepReport(report)
-	a.judged(t, time.Since(start))
-	return err
+	return a.keepReport(report)
 }
 
 // keep writes a file that is no model into the artifacts and records it.

@@ -54,6 +54,9 @@ func (a *Attempt) plan(ctx context.Context) error {
 			continue
 		}
 		_, missing := o.amount.Cost(o.t.recipe, o.book)
+		if o.t.recipe.TimeBudget > 0 {
+			missing = o.amount.Missing(o.t.recipe, o.book)
+		}
 		if len(missing) == 0 {
 			continue
 		}
@@ -78,11 +81,24 @@ func (a *Attempt) tell(options []*option) (all bool) {
 		if o.refused == "" {
 			said.Cost, _ = o.amount.Cost(o.t.recipe, o.book)
 		}
+		if o.refused == "" && o.t.recipe.TimeBudget > 0 && len(o.amount.Missing(o.t.recipe, o.book)) == 0 {
+			said = o.inTime(said)
+		}
 		p.Measuring = p.Measuring || len(said.Cost.Unknown) > 0
 		p.Options = append(p.Options, said)
 	}
 	a.journal.Add(runspec.TypePlan, p)
 	return !p.Measuring
+}
+
+// inTime is what a training makes of the recipe to keep to its time budget.
+func (o *option) inTime(said runspec.PlanOption) runspec.PlanOption {
+	var ok bool
+	said.Recipe, said.Cost, ok = o.amount.Within(o.t.recipe, o.book, float64(o.t.recipe.TimeBudget))
+	if !ok {
+		said.Refused = tooLittle(o.t.recipe.TimeBudget, float64(said.Cost.Seconds)).Text
+	}
+	return said
 }
 
 // options are the recipe and the presets, with what the cache holds for them. A preset that is the recipe itself is there
@@ -99,7 +115,7 @@ func (a *Attempt) options() ([]*option, error) {
 	add(runspec.PlanGiven, a.spec.Recipe)
 	for _, preset := range []runspec.Preset{runspec.Quick, runspec.Balanced, runspec.Best} {
 		r := runspec.Default(preset)
-		r.Base = a.spec.Recipe.Base
+		r.Base, r.StartFrom = a.spec.Recipe.Base, a.spec.Recipe.StartFrom
 		add(string(preset), r)
 	}
 	books := map[string]*rates.Book{}
@@ -140,6 +156,7 @@ func (a *Attempt) complete(o *option, before []*option, books map[string]*rates.
 	same := slices.IndexFunc(before, func(b *option) bool { return b.refused == "" && sameBase(b.t.spec, o.t.recipe) })
 	if same >= 0 {
 		b := before[same].t
+		o.t.earlier = b.earlier
 		o.t.base, o.t.plain, o.t.weights, o.t.sha256, o.t.key = b.base, b.plain, b.weights, b.sha256, b.key
 		o.t.recipe.Base, o.t.recipe.ImageSize = b.recipe.Base, b.recipe.ImageSize
 	} else if err := a.loadBase(o.t); err != nil {
@@ -160,14 +177,15 @@ func (a *Attempt) complete(o *option, before []*option, books map[string]*rates.
 		o.amount, err = a.amountOf(o.t, *a.spec.Photos)
 		return err
 	}
-	o.t.sides, _ = manifest.Split(o.t.images, o.t.shares())
+	o.t.divide()
 	o.amount, err = a.amount(o.t)
 	return err
 }
 
 // sameBase tells whether two recipes, as they were given, need the same base with the same features.
 func sameBase(a, b runspec.Recipe) bool {
-	return a.Base == b.Base && a.ImageSize == b.ImageSize && a.Features == b.Features && a.Preprocessing == b.Preprocessing
+	return a.Base == b.Base && a.ImageSize == b.ImageSize && a.Features == b.Features && a.Preprocessing == b.Preprocessing &&
+		a.StartFrom == b.StartFrom
 }
 
 // amountOf is the amount for photos of which only the numbers are known. Those of them that the server has are taken for

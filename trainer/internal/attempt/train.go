@@ -12,14 +12,13 @@ import (
 	"github.com/cultivar-ml/cultivar/shared/manifest"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
 	"github.com/cultivar-ml/cultivar/shared/safe"
-	"github.com/cultivar-ml/cultivar/trainer/internal/bases"
 	"github.com/cultivar-ml/cultivar/trainer/internal/checkpoint"
 	"github.com/cultivar-ml/cultivar/trainer/internal/data"
-	"github.com/cultivar-ml/cultivar/trainer/internal/export"
 	"github.com/cultivar-ml/cultivar/trainer/internal/features"
 	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 	"github.com/cultivar-ml/cultivar/trainer/internal/plan"
+	"github.com/cultivar-ml/cultivar/trainer/internal/start"
 )
 
 // errStopped ends the feature pass when the user wants to finish now.
@@ -40,6 +39,9 @@ type training struct {
 	cut     cut     // where fine-tuning begins, if it is asked for
 	studio  *studio // where all of the base is fine-tuned
 	took    tuned   // by fine-tuning
+	budget  budget
+	earlier *earlier    // run that is gone on from; nil: none
+	left    start.Start // for a later run to go on from
 	head    fit.Head
 	tuned   network.Weights // arrays of the base that fine-tuning changed and that are kept; nil: none
 	answers []float32       // probabilities [n,classes] that what is kept gives for the held-out photos
@@ -51,7 +53,7 @@ type training struct {
 }
 
 func (a *Attempt) train(ctx context.Context) error {
-	t, err := a.prepare()
+	t, err := a.prepare(ctx)
 	if err != nil {
 		return err
 	}
@@ -64,6 +66,9 @@ func (a *Attempt) train(ctx context.Context) error {
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if err := a.leave(t); err != nil {
+		return err
 	}
 	if err := a.evaluateHead(t); err != nil {
 		return err
@@ -90,7 +95,7 @@ func (a *Attempt) load() (*training, error) {
 }
 
 // prepare also decides which image is for what.
-func (a *Attempt) prepare() (*training, error) {
+func (a *Attempt) prepare(ctx context.Context) (*training, error) {
 	if err := readyExports(a.spec.Recipe); err != nil {
 		return nil, err
 	}
@@ -98,94 +103,22 @@ func (a *Attempt) prepare() (*training, error) {
 	if err != nil {
 		return nil, err
 	}
-	sides, notes := manifest.Split(t.images, t.shares())
-	t.sides = sides
-	for _, note := range notes {
+	for _, note := range t.divide() {
 		a.journal.Log("info", note)
 	}
 	if err := a.resolveCut(t); err != nil {
+		return nil, err
+	}
+	took := time.Since(a.started).Seconds()
+	if err := a.keepTime(ctx, t); err != nil {
 		return nil, err
 	}
 	t.wants = t.rows()
 	if err := a.expect(t); err != nil {
 		return nil, err
 	}
-	took := time.Since(a.started).Seconds()
 	a.learned(func(note plan.Note) { plan.LearnBeginning(note, took) })
 	return t, nil
-}
-
-// readyExports refuses formats that cannot be made here, before anything is done for them.
-func readyExports(r runspec.Recipe) error {
-	for _, name := range r.Exports {
-		format, err := export.ParseFormat(name)
-		if err == nil {
-			err = export.Ready(format)
-		}
-		if err != nil {
-			return fail(runspec.ExitBadSpec, "%v", err)
-		}
-	}
-	return nil
-}
-
-// shares say how the images are divided.
-func (t *training) shares() manifest.SplitOptions {
-	return manifest.SplitOptions{Seed: t.recipe.Seed, Validation: t.recipe.Validation, Test: t.recipe.Test}
-}
-
-// loadBase resolves base and image size.
-func (a *Attempt) loadBase(t *training) error {
-	if t.recipe.Base == "" {
-		catalog, err := bases.Open(a.spec.Paths.Bases)
-		if err != nil {
-			return fail(runspec.ExitNoBase, "%v", err)
-		}
-		if len(catalog.Entries) == 0 {
-			return fail(runspec.ExitNoBase, "no base model is installed; add one with: cultivar-trainer bases add")
-		}
-		t.recipe.Base = catalog.Entries[0].Name
-	}
-	net, weights, entry, err := bases.Load(a.spec.Paths.Bases, t.recipe.Base)
-	if err != nil {
-		return fail(runspec.ExitNoBase, "%v", err)
-	}
-	if t.recipe.ImageSize == 0 {
-		t.recipe.ImageSize = net.Size
-	}
-	if err := checkSize(net, t.recipe.ImageSize); err != nil {
-		return err
-	}
-	net.Size = t.recipe.ImageSize
-	t.plain = net
-	if t.recipe.Features == deepFeatures {
-		if net, err = net.Deep(); err != nil {
-			return fail(runspec.ExitBadSpec, "%v; choose the features of the last layer", err)
-		}
-	}
-	t.base, t.weights = net, weights
-	t.sha256 = entry.SHA256
-	t.key = features.NewKey(entry.SHA256, net, data.Fit(t.recipe.Preprocessing))
-	return nil
-}
-
-// deepFeatures is the recipe's word for features of several depths.
-const deepFeatures = "deep"
-
-// paddedStep is what the size of an image must be a multiple of where a network pads by itself: five halvings must
-// come out even, as its paddings are made for that.
-const paddedStep = 32
-
-func checkSize(net network.Network, size int) error {
-	if size == net.Size || size%paddedStep == 0 {
-		return nil
-	}
-	padded := slices.ContainsFunc(net.Layers, func(l network.Layer) bool { return l.Kind == network.ZeroPadding2D })
-	if !padded {
-		return nil
-	}
-	return fail(runspec.ExitBadSpec, "the image size %d does not suit the base model %s; choose a multiple of %d, such as %d",
-		size, net.Name, paddedStep, max(3, size/paddedStep)*paddedStep)
 }
 
 // rows lists what features are needed: all views of what is learned from, the plain view of the rest. The order is
@@ -300,11 +233,10 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 	if err != nil {
 		return err
 	}
-	training, err := fit.New(d)
+	training, err := a.newHead(t, d)
 	if err != nil {
 		return fmt.Errorf("train the head: %w", err)
 	}
-	training.Warn = func(text string) { a.journal.Log("warning", text) }
 	spec, err := digest(a.spec)
 	if err != nil {
 		return err
@@ -340,7 +272,7 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 				return false, err
 			}
 		}
-		return a.stopped.Load() && s.Epoch >= epochsBeforeStop, nil
+		return (a.stopped.Load() || a.late(t.budget, 0)) && s.Epoch >= epochsBeforeStop, nil
 	}
 	_, err = training.Run(ctx, c.Recipe, c.State)
 	// Also when interrupted: the next attempt goes on from the last whole epoch.
@@ -352,6 +284,7 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 	if err != nil {
 		return fmt.Errorf("train the head: %w", err)
 	}
+	t.left.Head = training.Head(c.State)
 	a.learnedHead(t, d, first, c.State.Epoch, time.Since(start))
 	return a.keepBetter(ctx, t, training, &c, save)
 }
@@ -365,6 +298,17 @@ func (a *Attempt) keepBetter(ctx context.Context, t *training, head *fit.Trainin
 		return err
 	}
 	return a.keepHead(ctx, t, head, *c)
+}
+
+// newHead prepares to train a head, from an earlier run's if there is one.
+func (a *Attempt) newHead(t *training, d fit.Data) (*fit.Training, error) {
+	training, err := fit.New(d)
+	if err != nil {
+		return nil, err
+	}
+	training.Warn = func(text string) { a.journal.Log("warning", text) }
+	a.goOn(t, training)
+	return training, nil
 }
 
 const (

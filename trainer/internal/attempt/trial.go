@@ -203,7 +203,6 @@ func (x *trial) head(ctx context.Context, t *training, note plan.Note) error {
 	}
 	work := fit.Work(recipe, fit.Amount{Rows: rows, Plain: rows, Val: held, Dim: t.base.FeatureDim, Classes: trialClasses}, epochs, 0)
 	plan.LearnHead(note, recipe.Head, work, time.Since(start).Seconds())
-	plan.LearnJudging(note, 1, 0) // what there is of it beside the head's own answers, a training tells
 	return nil
 }
 

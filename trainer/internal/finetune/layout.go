@@ -190,6 +190,21 @@ func norm(v Vector) float64 {
 	return math.Sqrt(sum)
 }
 
+// Names lists the arrays that are trained of a network or its Suffix, the head's left out.
+func Names(net network.Network) ([]string, error) {
+	l, err := newLayout(net, fit.Scaled{Bias: make([]float32, 2)}, false)
+	if err != nil {
+		return nil, fmt.Errorf("fine-tune: %w", err)
+	}
+	var names []string
+	for _, a := range l.arrays {
+		if a.name != kernelName && a.name != biasName {
+			names = append(names, a.name)
+		}
+	}
+	return names, nil
+}
+
 // Trained is how many numbers are trained of a network's Suffix with a head of so many classes.
 func Trained(net network.Network, classes int) (int, error) {
 	l, err := newLayout(net, fit.Scaled{Bias: make([]float32, classes)}, false)

@@ -64,3 +64,9 @@ func (t *Training) answerFold(ctx context.Context, r runspec.Recipe, train, samp
 	}
 	return nil
 }
+
+// OutOfFoldWork is what OutOfFold takes for so many samples in so many folds, as Work counts it.
+func OutOfFoldWork(samples, folds, dim, classes int) float64 {
+	n := float64(samples)
+	return (foldEpochs*n*float64(folds-1) + n/2) * float64(dim) * float64(classes)
+}

@@ -17,7 +17,7 @@ func (t *Training) Refit(ctx context.Context, r runspec.Recipe, best State) (Hea
 	if err != nil {
 		return Head{}, err
 	}
-	all.Warn = t.Warn
+	all.Warn, all.from = t.Warn, t.from
 	all.Epoch = func(_ runspec.Epoch, s State) (bool, error) { return s.Epoch >= best.BestEpoch, nil }
 	r.Patience = r.Epochs // the number of epochs is known already
 	end, err := all.Run(ctx, r, all.Start())

@@ -39,6 +39,7 @@ type Head struct {
 type Training struct {
 	data Data
 	rows *rows
+	from *Head // what it begins with; nil: with nothing
 	// Epoch hears of each finished epoch, with a copy of the state that is the callee's own. It answers whether to
 	// finish now.
 	Epoch func(runspec.Epoch, State) (stop bool, err error)
@@ -58,9 +59,32 @@ func New(d Data) (*Training, error) {
 	return &Training{data: d, rows: r}, nil
 }
 
+// From makes the training, and its Refit, begin with a head of the same features and classes.
+func (t *Training) From(h Head) { t.from = &h }
+
+// Scale is a head on features that are centred and scaled as this training's are: the inverse of Scaled.Head.
+func (t *Training) Scale(h Head) Scaled {
+	classes, dim := len(h.Bias), len(t.rows.mean)
+	s := Scaled{Mean: t.rows.mean, Scale: t.rows.scale, Kernel: make([]float32, classes*dim), Bias: make([]float32, classes)}
+	for c := range classes {
+		bias := float64(h.Bias[c])
+		for j := range dim {
+			w := float64(h.Kernel[j*classes+c])
+			s.Kernel[c*dim+j] = float32(w / float64(t.rows.scale[j]))
+			bias += w * float64(t.rows.mean[j])
+		}
+		s.Bias[c] = float32(bias)
+	}
+	return s
+}
+
 // Start is the state before the first epoch.
 func (t *Training) Start() State {
 	p := newParams(t.data.Classes, t.data.Dim)
+	if t.from != nil {
+		s := t.Scale(*t.from)
+		p.Kernel, p.Bias = s.Kernel, s.Bias
+	}
 	return State{Params: p, Best: p.clone(), BestLoss: math.Inf(1), RateScale: 1}
 }
 

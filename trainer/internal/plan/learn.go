@@ -58,13 +58,6 @@ func LearnTuning(note Note, cut string, graph, work, seconds float64) {
 	}
 }
 
-// LearnJudging notes what judging the model took, for so much JudgingWork.
-func LearnJudging(note Note, work, seconds float64) {
-	if work > 0 {
-		note(nJudge, seconds/work)
-	}
-}
-
 // LearnSample notes what preparing the check of files took.
 func LearnSample(note Note, seconds float64) { note(nSample, seconds) }
 

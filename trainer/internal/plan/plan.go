@@ -27,6 +27,7 @@ type Training struct {
 	Classes int
 	Workers int // of the feature pass
 
+	Folds    int   // that the photos are dealt to for the check of their labels
 	Dim      int   // of the features
 	RowBytes int64 // that one view takes in the cache
 
@@ -41,12 +42,12 @@ type Training struct {
 const EarlyEpochs = 5
 
 // What stays of a run beside its artifacts, bytes. Measured: gob writes a head's kernel with its moments and its best
-// state in 18.5 bytes a weight, a fine-tuning's five vectors in 4 each; two checkpoints stay, and the split and the records
-// take about 140 bytes a photo.
+// state in 18.5 bytes a weight, a fine-tuning's five vectors in 4 each; two checkpoints stay, what a later run can start from
+// holds each number once more, and the split and the records take about 140 bytes a photo.
 const (
 	keptCheckpoints = 2
-	headWeightBytes = 18.5
-	tunedBytes      = 5 * 4
+	headWeightBytes = keptCheckpoints*18.5 + 4
+	tunedBytes      = keptCheckpoints*5*4 + 4
 	photoBytes      = 140
 )
 
@@ -127,22 +128,22 @@ func (t Training) Cost(r runspec.Recipe, book *rates.Book) (runspec.Cost, []Part
 	if !tune && n.test > 0 {
 		refit = r.Epochs
 	}
-	e.phase(runspec.PhaseHead, Part{Head, r.Head}, term{named(nHead, r.Head), fit.Work(r, t.amount(n), r.Epochs, refit)})
+	e.phase(runspec.PhaseHead, Part{Head, r.Head}, term{named(nHead, r.Head), fit.Work(r, t.amount(n), r.Epochs, refit) +
+		fit.OutOfFoldWork(len(t.Photos), t.Folds, t.Dim, t.Classes)})
 	if tune {
 		e.phase(runspec.PhaseFinetune, Part{Tuning, t.Cut}, term{named(nGraph, t.Cut), 1},
 			term{named(nTune, t.Cut), tuningWork(n, r.FinetuneEpochs)})
 		e.phase(runspec.PhaseFinetune, Part{Head, r.Head}, term{named(nHead, r.Head), t.headsWork(n, r)})
 	}
-	e.phase(runspec.PhaseEvaluate, Part{Head, r.Head}, term{nJudge, JudgingWork(len(t.Photos), t.Dim, t.Classes)})
 	e.phase(runspec.PhaseExport, Part{Checking, ""}, term{nSample, 1})
 	for _, format := range append(slices.Clone(r.Exports), runspec.FormatReport) {
 		e.phase(runspec.PhaseExport, Part{File, format}, term{named(nExport, format), 1})
 		e.cost.FileBytes += int64(e.rate(Part{File, format}, named(nBytes, format)))
 	}
 	weights := float64(t.Dim * t.Classes)
-	e.cost.FileBytes += int64(keptCheckpoints*headWeightBytes*weights) + photoBytes*int64(len(t.Photos))
+	e.cost.FileBytes += int64(headWeightBytes*weights) + photoBytes*int64(len(t.Photos))
 	if tune {
-		e.cost.FileBytes += keptCheckpoints * tunedBytes * int64(t.Trained)
+		e.cost.FileBytes += tunedBytes * int64(t.Trained)
 	}
 	e.cost.CacheBytes = int64(n.newFeatures)*t.RowBytes + int64(n.newCut)*t.CutRowBytes
 	for _, p := range e.unknown {
@@ -185,11 +186,6 @@ func tuningWork(n rows, epochs int) float64 {
 func EpochWork(train, val int) float64 { return float64(train) + float64(val)/measured }
 
 const measured = 3
-
-// JudgingWork is what the rate of judging a model counts: a photo, a feature and a class.
-func JudgingWork(photos, dim, classes int) float64 {
-	return float64(photos) * float64(dim) * float64(classes)
-}
 
 func (t Training) reading(r runspec.Recipe, n rows) []term {
 	bytes := float64(n.all()) * float64(t.RowBytes)
@@ -274,9 +270,12 @@ func (e *estimate) phase(phase string, part Part, terms ...term) {
 	e.cost.Phases = append(e.cost.Phases, runspec.PhaseSeconds{Phase: phase, Seconds: runspec.Float(seconds)})
 }
 
+// Begun is the rate that says how many seconds there are before the feature pass.
+const Begun = "prepare"
+
 // The names of the rates. Seconds, if nothing else is said; those of the feature pass are of one worker.
 const (
-	nPrepare = "prepare" // before the feature pass
+	nPrepare = Begun
 	nFind    = "find"    // for a byte looked up in the cache
 	nPass    = "pass"    // before a pass' workers are ready
 	nDecode  = "decode"  // for a byte of a file
@@ -286,7 +285,6 @@ const (
 	nHead    = "head"    // for a product, see fit.Work; of a kind of head
 	nGraph   = "graph"   // before the first step of fine-tuning; of a cut
 	nTune    = "tune"    // for an image learned from, see EpochWork; of a cut
-	nJudge   = "judge"   // see JudgingWork
 	nSample  = "sample"  // preparing the check of files
 	nExport  = "export"  // writing and checking a file; of a format
 	nBytes   = "bytes"   // bytes of a file; of a format

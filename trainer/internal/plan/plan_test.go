@@ -17,7 +17,7 @@ import (
 // hundred is a training of 70 photos with 15 to validate and 15 to test on, of 1,000 bytes each, of which the cache has
 // these views.
 func hundred(have, haveCut features.Views) plan.Training {
-	t := plan.Training{Classes: 10, Workers: 2, Dim: 100, RowBytes: 240, Cut: "block", CutRowBytes: 2040, Trained: 5000, Last: 40, Partner: 60}
+	t := plan.Training{Classes: 10, Workers: 2, Folds: 3, Dim: 100, RowBytes: 240, Cut: "block", CutRowBytes: 2040, Trained: 5000, Last: 40, Partner: 60}
 	for i := range 100 {
 		p := plan.Photo{Bytes: 1000, Side: manifest.Train, Features: have, Cut: haveCut}
 		switch {
@@ -47,7 +47,6 @@ func book(t *testing.T) *rates.Book {
 	plan.LearnPass(b.Try, timing, 1<<18, "block")
 	plan.LearnHead(b.Try, fit.Logistic, 1e6, 4)
 	plan.LearnTuning(b.Try, "block", 3, 100, 10)
-	plan.LearnJudging(b.Try, 1e5, 1)
 	plan.LearnSample(b.Try, 2)
 	plan.LearnExport(b.Try, "h5", 5, 1_000_000)
 	plan.LearnExport(b.Try, runspec.FormatReport, 1, 1_000)
@@ -62,11 +61,13 @@ func recipe(views, tune int) runspec.Recipe {
 
 // TestCost checks each phase by hand. By the book: 1 µs for a byte looked up, 2 s before a pass, and of one of two
 // workers 2 ms for a byte of a file, 0.2 s for a plain square, 1 s for a changed one and 1 s for a row (2 s with
-// activations); 4 µs for a product; 3 s before fine-tuning and 0.1 s for an image; 1 s to judge; 2 s for the check, 5 for the
+// activations); 4 µs for a product; 3 s before fine-tuning and 0.1 s for an image; 2 s for the check, 5 for the
 // file and 1 for the report.
 func TestCost(t *testing.T) {
 	// Ten epochs of 70 training and half of 15 validation photos, and, where nothing is fine-tuned, again with both.
 	const once = 4e-6 * 1000 * 10 * (70 + 7.5)
+	// The check of the labels: three folds, six epochs on two thirds of 100 photos, and the answers.
+	const labels = 4e-6 * 1000 * (3*6*200./3 + 50)
 	const both = 4e-6 * 1000 * 10 * (85 + 7.5)
 	// Fine-tuning: 4 epochs and 2 measurements, 1 epoch with the validation photos, a head on 40 features for 5 epochs and one
 	// on 60 for 10, twice.
@@ -79,21 +80,21 @@ func TestCost(t *testing.T) {
 		cache, files int64
 	}{
 		"new photos": {hundred(0, 0), recipe(1, 0), map[string]float64{
-			"prepare": 1, "features": 0.024 + 2 + 100 + 10 + 50, "head": once + both, "evaluate": 1, "export": 8}, 100, 0, 24_000, 1_052_000},
+			"prepare": 1, "features": 0.024 + 2 + 100 + 10 + 50, "head": labels + once + both, "export": 8}, 100, 0, 24_000, 1_056_000},
 		"a second run": {hundred(1, 0), recipe(1, 0), map[string]float64{
-			"prepare": 1, "features": 0.024, "head": once + both, "evaluate": 1, "export": 8}, 100, 100, 0, 1_052_000},
+			"prepare": 1, "features": 0.024, "head": labels + once + both, "export": 8}, 100, 100, 0, 1_056_000},
 		"more views of them": {hundred(1, 0), recipe(3, 0), map[string]float64{ // 140 changed rows; 70 photos decoded again
-			"prepare": 1, "features": 0.0576 + 2 + 70 + 70 + 70, "head": 4e-6 * 1000 * 10 * (210 + 7.5 + 225 + 7.5), "evaluate": 1, "export": 8}, 240, 100, 33_600, 1_052_000},
+			"prepare": 1, "features": 0.0576 + 2 + 70 + 70 + 70, "head": labels + 4e-6*1000*10*(210+7.5+225+7.5), "export": 8}, 240, 100, 33_600, 1_056_000},
 		"new with views": {hundred(0, 0), recipe(3, 0), map[string]float64{
-			"prepare": 1, "features": 0.0576 + 2 + 100 + 10 + 70 + 70 + 120, "head": 4e-6 * 1000 * 10 * (210 + 7.5 + 225 + 7.5), "evaluate": 1, "export": 8}, 240, 0, 57_600, 1_052_000},
+			"prepare": 1, "features": 0.0576 + 2 + 100 + 10 + 70 + 70 + 120, "head": labels + 4e-6*1000*10*(210+7.5+225+7.5), "export": 8}, 240, 0, 57_600, 1_056_000},
 		"fine-tuned": {hundred(0, 0), recipe(1, 4), map[string]float64{
-			"prepare": 1, "features": 0.228 + 2 + 100 + 10 + 100, "head": once, "finetune": tune, "evaluate": 1, "export": 8}, 100, 0, 228_000, 1_252_000},
+			"prepare": 1, "features": 0.228 + 2 + 100 + 10 + 100, "head": labels + once, "finetune": tune, "export": 8}, 100, 0, 228_000, 1_276_000},
 		"fine-tuned with known features": {hundred(1, 0), recipe(1, 4), map[string]float64{ // activations are missing: all is read
-			"prepare": 1, "features": 0.228 + 2 + 100 + 10 + 100, "head": once, "finetune": tune, "evaluate": 1, "export": 8}, 100, 0, 204_000, 1_252_000},
+			"prepare": 1, "features": 0.228 + 2 + 100 + 10 + 100, "head": labels + once, "finetune": tune, "export": 8}, 100, 0, 204_000, 1_276_000},
 		"all of it fine-tuned": {func() plan.Training { t := hundred(1, 0); t.CutRowBytes, t.Partner = 0, 0; return t }(), recipe(1, 4), map[string]float64{
-			"prepare": 1, "features": 0.024, "head": once, "finetune": tune - 0.6*(once+both), "evaluate": 1, "export": 8}, 100, 100, 0, 1_252_000},
+			"prepare": 1, "features": 0.024, "head": labels + once, "finetune": tune - 0.6*(once+both), "export": 8}, 100, 100, 0, 1_276_000},
 		"fine-tuned again": {hundred(1, 1), recipe(1, 4), map[string]float64{
-			"prepare": 1, "features": 0.228, "head": once, "finetune": tune, "evaluate": 1, "export": 8}, 100, 100, 0, 1_252_000},
+			"prepare": 1, "features": 0.228, "head": labels + once, "finetune": tune, "export": 8}, 100, 100, 0, 1_276_000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cost, missing := tc.t.Cost(tc.r, book(t))

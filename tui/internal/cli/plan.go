@@ -44,6 +44,9 @@ func (c *command) plan(ctx context.Context, folder string, recipe runspec.Recipe
 	if err := c.greet(ctx, cl); err != nil {
 		return err
 	}
+	if err := startFrom(ctx, cl, &recipe); err != nil {
+		return err
+	}
 	m, err := c.scan(ctx, folder)
 	if err != nil {
 		return err

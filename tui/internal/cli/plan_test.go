@@ -57,13 +57,15 @@ func TestPlan(t *testing.T) {
 		"own settings": {[]runspec.Plan{plan(false, cost, "")}, []string{"--views", "4"}, 0, []string{"these settings  1 min 15 s", "With these settings"}, "unknown"},
 		"measured first": {[]runspec.Plan{plan(true, unknown, ""), plan(false, cost, "")}, []string{"--views", "4"}, 0,
 			[]string{"Measuring how fast", "these settings  1 min 15 s"}, "unknown"},
-		"never measured": {[]runspec.Plan{plan(false, unknown, "")}, []string{"--views", "4"}, 0, []string{"these settings  unknown", "never measured on that machine: the file ␛[2Jonnx"}, "1 min 15 s"},
-		"all is known":   {[]runspec.Plan{plan(false, known, "")}, nil, 0, []string{"No photo has to be read"}, "unknown"},
-		"cannot be":      {[]runspec.Plan{plan(false, runspec.Cost{}, "the image size 100 does not suit")}, []string{"--image-size", "100"}, 1, []string{"these settings     –", "cannot be trained with: the image size 100"}, "Disk:"},
-		"no answer":      {nil, nil, 1, []string{"without a plan"}, "quick"},
-		"wrong flag":     {nil, []string{"--views", "99"}, 2, []string{"--views is 99"}, "quick"},
-		"for a machine":  {[]runspec.Plan{plan(false, cost, "")}, []string{"--profile", "gpu"}, 0, []string{"quick"}, "unknown"},
-		"JSON":           {[]runspec.Plan{plan(true, unknown, ""), plan(false, cost, "")}, []string{"--json"}, 0, []string{`{"message_type":"plan","options":[{"name":"given"`, `"seconds":75.4`, `"measuring":false`}, "unknown"},
+		"never measured":      {[]runspec.Plan{plan(false, unknown, "")}, []string{"--views", "4"}, 0, []string{"these settings  unknown", "never measured on that machine: the file ␛[2Jonnx"}, "1 min 15 s"},
+		"all is known":        {[]runspec.Plan{plan(false, known, "")}, nil, 0, []string{"No photo has to be read"}, "unknown"},
+		"cannot be":           {[]runspec.Plan{plan(false, runspec.Cost{}, "the image size 100 does not suit")}, []string{"--image-size", "100"}, 1, []string{"these settings     –", "cannot be trained with: the image size 100"}, "Disk:"},
+		"no answer":           {nil, nil, 1, []string{"without a plan"}, "quick"},
+		"wrong flag":          {nil, []string{"--views", "99"}, 2, []string{"--views is 99"}, "quick"},
+		"for a machine":       {[]runspec.Plan{plan(false, cost, "")}, []string{"--profile", "gpu"}, 0, []string{"quick"}, "unknown"},
+		"going on from a run": {[]runspec.Plan{plan(false, cost, "")}, []string{"--start-from", "#14"}, 0, []string{"these settings  1 min 15 s"}, "unknown"},
+		"from no run":         {nil, []string{"--start-from", "15"}, 3, []string{"no run #15"}, "quick"},
+		"JSON":                {[]runspec.Plan{plan(true, unknown, ""), plan(false, cost, "")}, []string{"--json"}, 0, []string{`{"message_type":"plan","options":[{"name":"given"`, `"seconds":75.4`, `"measuring":false`}, "unknown"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &remote{plans: tc.plans}
@@ -73,8 +75,11 @@ func TestPlan(t *testing.T) {
 			if strings.Contains(o.out, tc.not) {
 				t.Errorf("says %q:\n%s", tc.not, o.out)
 			}
-			if tc.code != 2 && (s.planned.Photos == nil || s.planned.Photos.Images != 2 || s.planned.Photos.KnownImages != 0 || s.planned.Photos.Classes != 2) {
+			if tc.code < 2 && (s.planned.Photos == nil || s.planned.Photos.Images != 2 || s.planned.Photos.KnownImages != 0 || s.planned.Photos.Classes != 2) {
 				t.Errorf("asked for %+v", s.planned.Photos)
+			}
+			if name == "going on from a run" && s.planned.Recipe.StartFrom != "r" {
+				t.Errorf("asked for %+v", s.planned.Recipe)
 			}
 			if name == "for a machine" && (s.planned.Profile == nil || *s.planned.Profile != "gpu") {
 				t.Errorf("asked for %+v", s.planned)

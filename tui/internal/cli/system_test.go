@@ -187,6 +187,13 @@ func TestWholePath(t *testing.T) {
 	})
 	t.Run("download", func(t *testing.T) { downloads(t, home) })
 	t.Run("predict", func(t *testing.T) { predictions(t, garden) })
+	t.Run("a run goes on from another", func(t *testing.T) {
+		o := cultivar(ctx, t, "train", garden, "--json", "--start-from", "1", "--epochs", "3", "-o", t.TempDir())
+		o.expect(t, 0, "Going on from an earlier run: it knew 5 of the 5 classes, and 0 of the 80 photos are new.")
+		if lines := linesOf(t, o); *lines[len(lines)-1].TestAccuracy < *last.TestAccuracy-0.15 {
+			t.Errorf("test accuracy %v, and %v before", *lines[len(lines)-1].TestAccuracy, *last.TestAccuracy)
+		}
+	})
 	t.Run("nothing is sent twice", func(t *testing.T) {
 		o := cultivar(ctx, t, "train", garden, "--json", "--detach", "--seed", "5", "--name", "again")
 		o.expect(t, 0)
@@ -194,9 +201,9 @@ func TestWholePath(t *testing.T) {
 		if u := lines[1]; u.Event != "upload" || u.KnownImages != u.Images || lines[len(lines)-1].Event != "run" {
 			t.Errorf("lines %+v", lines)
 		}
-		cultivar(ctx, t, "cancel", "latest").expect(t, 0, "Run #2, again")
-		cultivar(ctx, t, "watch", "2").expect(t, 7, "cancelled")
-		cultivar(ctx, t, "download", "2").expect(t, 7, "has no model")
+		cultivar(ctx, t, "cancel", "latest").expect(t, 0, "Run #3, again")
+		cultivar(ctx, t, "watch", "3").expect(t, 7, "cancelled")
+		cultivar(ctx, t, "download", "3").expect(t, 7, "has no model")
 	})
 }
 

@@ -36,7 +36,7 @@ func (c *command) trainVerb() *cobra.Command {
 		Short: "Train a classifier and take the model files home",
 		Long: "Train a classifier on a folder with one folder of photos per class, and take the model files home.\n" +
 			"ctrl+c leaves: the training goes on, and `cultivar watch` shows it again.",
-		Example: "cultivar train ~/photos/flowers\ncultivar train ~/photos/flowers --email me@example.org\ncultivar train ~/photos/flowers --preset best --epochs 30 --output ~/models\ncultivar train ~/photos/flowers --detach --json",
+		Example: "cultivar train ~/photos/flowers\ncultivar train ~/photos/flowers --email me@example.org\ncultivar train ~/photos/flowers --preset best --epochs 30 --output ~/models\ncultivar train ~/photos/flowers --start-from latest\ncultivar train ~/photos/flowers --detach --json",
 		Args:    usage(cobra.ExactArgs(1)),
 	}
 	flags := cmd.Flags()
@@ -82,6 +82,9 @@ func (c *command) train(ctx context.Context, folder string, recipe runspec.Recip
 	if err := o.wishes.possible(ctx, cl); err != nil {
 		return err
 	}
+	if err := startFrom(ctx, cl, &recipe); err != nil {
+		return err
+	}
 	m, err := c.scan(ctx, folder)
 	if err != nil {
 		return err
@@ -110,6 +113,16 @@ func (c *command) train(ctx context.Context, folder string, recipe runspec.Recip
 		return err
 	}
 	return c.finish(ctx, cl, run, len(m.Classes), &downloadOptions{output: o.output, force: o.force})
+}
+
+// startFrom makes the run that a recipe starts from an id; it may be named as all verbs take a run.
+func startFrom(ctx context.Context, cl *client.Client, r *runspec.Recipe) error {
+	if r.StartFrom == "" {
+		return nil
+	}
+	run, err := find(ctx, cl, r.StartFrom)
+	r.StartFrom = run.Id
+	return err
 }
 
 // profileNames completes --profile with what the server has.

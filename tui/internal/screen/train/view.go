@@ -203,6 +203,12 @@ func show(f runspec.Field, r runspec.Recipe) string {
 	if f.Auto && (v == "0" || v == "") {
 		return "automatic"
 	}
+	switch {
+	case v == "":
+		return "none"
+	case v == "0" && f.Zero != "":
+		return f.Zero
+	}
 	if f.Type == runspec.List {
 		v = strings.ReplaceAll(v, ",", ", ")
 	}
