@@ -39,22 +39,25 @@ func (t *training) held() (manifest.Side, string, []fit.Sample) {
 	return manifest.Validation, "validation", t.samples(manifest.Validation)
 }
 
-// evaluateHead judges what is kept on images it has not learned from.
-func (a *Attempt) evaluateHead(t *training) error {
+// evaluateHead judges what is kept on images it has not learned from, and the labels of all.
+func (a *Attempt) evaluateHead(ctx context.Context, t *training) error {
 	start := time.Now()
 	side, name, samples := t.held()
 	progress := a.phase(runspec.PhaseEvaluate, len(samples))
-	answers := t.judged(samples, t.answers)
-	progress(len(samples), len(samples))
+	answers := t.answersFor(samples, t.answers)
 	report := evaluate.Of(name, t.labels, answers)
 	report.Threshold = evaluate.Threshold(t.threshold, answers)
-	report.Mislabelled = t.doubted
+	var err error
+	if report.Mislabelled, err = a.doubtLabels(ctx, t); err != nil {
+		return err
+	}
+	progress(len(samples), len(samples))
 	t.evaluation = report
 	a.journal.Add(runspec.TypeEvaluation, report.Evaluation)
 	if side == manifest.Test {
 		a.result.TestAccuracy = &report.Accuracy
 	}
-	err := a.keepReport(report)
+	err = a.keepReport(report)
 	a.judged(t, time.Since(start))
 	return err
 }

@@ -203,7 +203,17 @@ func (x *trial) head(ctx context.Context, t *training, note plan.Note) error {
 	}
 	work := fit.Work(recipe, fit.Amount{Rows: rows, Plain: rows, Val: held, Dim: t.base.FeatureDim, Classes: trialClasses}, epochs, 0)
 	plan.LearnHead(note, recipe.Head, work, time.Since(start).Seconds())
-	plan.LearnJudging(note, 1, 0) // what there is of it beside the head's own answers, a training tells
+	// Of judging, the check of the labels is nearly all.
+	samples := trialSamples(0, rows+held, trialClasses)
+	folds := make([]int, len(samples))
+	for i := range folds {
+		folds[i] = i / trialClasses % labelFolds
+	}
+	start = time.Now()
+	if _, err := training.OutOfFold(ctx, recipe, samples, folds); err != nil {
+		return err
+	}
+	plan.LearnJudging(note, plan.JudgingWork(len(samples), t.base.FeatureDim, trialClasses), time.Since(start).Seconds())
 	return nil
 }
 
