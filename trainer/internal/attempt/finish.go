@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -88,16 +89,17 @@ func (t *training) model() (network.Model, error) {
 	if t.recipe.Head == fit.Dense {
 		dropout = t.recipe.Dropout
 	}
-	net, err := t.base.WithHead(len(t.labels), float32(dropout))
-	if err != nil {
+	net, weights := t.base, maps.Clone(t.weights)
+	maps.Copy(weights, t.tuned)
+	var err error
+	if t.head.Deviation != nil {
+		if net, err = net.Clipped(); err != nil {
+			return network.Model{}, fmt.Errorf("put the head on the base: %w", err)
+		}
+		maps.Copy(weights, network.ClipWeights(t.head.Mean, t.head.Deviation, fit.Reach))
+	}
+	if net, err = net.WithHead(len(t.labels), float32(dropout)); err != nil {
 		return network.Model{}, fmt.Errorf("put the head on the base: %w", err)
-	}
-	weights := make(network.Weights, len(t.weights)+2)
-	for name, array := range t.weights {
-		weights[name] = array
-	}
-	for name, array := range t.tuned {
-		weights[name] = array
 	}
 	weights[network.PredictionsName+"/kernel"] = network.Tensor{Shape: []int{net.FeatureDim, len(t.labels)}, Data: t.head.Kernel}
 	weights[network.PredictionsName+"/bias"] = network.Tensor{Shape: []int{len(t.labels)}, Data: t.head.Bias}

@@ -300,6 +300,7 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 	if err != nil {
 		return err
 	}
+	d.Clip = true
 	training, err := fit.New(d)
 	if err != nil {
 		return fmt.Errorf("train the head: %w", err)

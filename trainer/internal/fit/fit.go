@@ -27,6 +27,8 @@ type Data struct {
 	// Parts are the lengths of the features of each depth, side by side in a row; nil when all are of one.
 	Parts      []int
 	Train, Val []Sample
+	// Clip keeps features within reach of their mean.
+	Clip bool
 	// Read fills dst, of length Dim, with a row. It may be called from several goroutines.
 	Read func(row int, dst []float32) error
 }
@@ -37,17 +39,19 @@ const memoryBytes = 256 << 20
 
 // rows gives centred and scaled features, whose mean variance is 1.
 type rows struct {
-	dim    int
-	read   func(row int, dst []float32) error
-	mean   []float32
-	scale  []float32 // factors
-	memory map[int][]float32
+	dim   int
+	read  func(row int, dst []float32) error
+	mean  []float32
+	scale []float32 // factors
+	// deviation is of each feature, where they are clipped; nil: they are not.
+	deviation []float32
+	memory    map[int][]float32
 }
 
 // newRows measures mean and variance over the training rows of view 0, and keeps rows in memory as far as allowed.
 func newRows(d Data) (*rows, error) {
 	r := &rows{dim: d.Dim, read: d.Read}
-	if err := r.measure(d.Train, d.Parts); err != nil {
+	if err := r.measure(d); err != nil {
 		return nil, err
 	}
 	if (len(d.Train)+len(d.Val))*d.Dim*4 > memoryBytes {
@@ -67,11 +71,11 @@ func newRows(d Data) (*rows, error) {
 	return r, nil
 }
 
-func (r *rows) measure(train []Sample, parts []int) error {
+func (r *rows) measure(d Data) error {
 	sum, squares := make([]float64, r.dim), make([]float64, r.dim)
 	buffer := make([]float32, r.dim)
 	n := 0.0
-	for _, s := range train {
+	for _, s := range d.Train {
 		if s.View != 0 {
 			continue
 		}
@@ -97,7 +101,10 @@ func (r *rows) measure(train []Sample, parts []int) error {
 			return errors.New("the features of the images are not finite numbers; the base model's weights are damaged")
 		}
 	}
-	r.scale = scales(variance, parts)
+	r.scale = scales(variance, d.Parts)
+	if d.Clip {
+		r.deviation = deviations(variance, d.Parts)
+	}
 	return nil
 }
 
@@ -110,7 +117,13 @@ func (r *rows) at(row int, scratch []float32) ([]float32, error) {
 		return nil, err
 	}
 	for j, v := range scratch {
-		scratch[j] = (v - r.mean[j]) * r.scale[j]
+		scratch[j] = v - r.mean[j]
+	}
+	for j, d := range r.deviation {
+		scratch[j] = max(-Reach*d, min(Reach*d, scratch[j]))
+	}
+	for j, s := range r.scale {
+		scratch[j] *= s
 	}
 	return scratch, nil
 }

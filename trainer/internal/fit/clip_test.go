@@ -1,0 +1,82 @@
+package fit_test
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
+)
+
+// trainedHead is a head on clouds.
+func trainedHead(t *testing.T, clip bool) (fit.Data, *fit.Training, fit.State) {
+	t.Helper()
+	d := clouds(100, 1)
+	d.Clip = clip
+	tr, _ := training(t, d)
+	r := resolve(t, tr, recipe(fit.Logistic))
+	state, err := tr.Run(t.Context(), r, tr.Start())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, tr, state
+}
+
+func TestClippedFeaturesAreBounded(t *testing.T) {
+	for _, clip := range []bool{true, false} {
+		d, tr, state := trainedHead(t, clip)
+		head := tr.Head(state)
+		if (head.Deviation != nil) != clip {
+			t.Fatalf("clip %v, deviations %v", clip, head.Deviation)
+		}
+		far := func(by float32) []float32 {
+			row := make([]float32, d.Dim)
+			for j := range row {
+				row[j] = 3
+			}
+			row[0] += by
+			return head.Logits(row)
+		}
+		near, out, further := far(1.5), far(20), far(2000)
+		if clip && (!slices.Equal(out, further) || out[0]-out[1] < near[0]-near[1]) {
+			t.Errorf("clipped, features at 1.5, 20 and 2000 give %v, %v and %v", near, out, further)
+		}
+		if !clip && further[0]-further[1] < 10*(out[0]-out[1]) {
+			t.Errorf("not clipped, features at 20 and 2000 give %v and %v", out, further)
+		}
+	}
+}
+
+// The head that is folded answers as the scaled one that was trained.
+func TestClippedHeadIsTheTrainedOne(t *testing.T) {
+	d, tr, state := trainedHead(t, true)
+	s, head := tr.Scaled(state), tr.Head(state)
+	row := make([]float32, d.Dim)
+	clipped := 0
+	for _, sample := range d.Val {
+		if err := d.Read(sample.Row, row); err != nil {
+			t.Fatal(err)
+		}
+		got := head.Cooled(2).Logits(row)
+		for c := range d.Classes {
+			want := float64(s.Bias[c])
+			for j, x := range row {
+				z := x - s.Mean[j]
+				if limit := fit.Reach * s.Deviation[j]; z > limit || z < -limit {
+					z = max(-limit, min(limit, z))
+					clipped++
+				}
+				want += float64(s.Kernel[c*d.Dim+j]) * float64(z*s.Scale[j])
+			}
+			if math.Abs(float64(got[c])-want/2) > 1e-4 {
+				t.Fatalf("class %d: %g, want %g", c, got[c], want/2)
+			}
+		}
+	}
+	if share := float64(clipped) / float64(len(d.Val)*d.Dim*d.Classes); share < 0.01 || share > 0.1 {
+		t.Errorf("%.3f of the features are clipped", share) // of a Gaussian .046 lie further out
+	}
+	if state.BestAccuracy < 0.8 {
+		t.Errorf("accuracy %.2f", state.BestAccuracy)
+	}
+}
