@@ -124,6 +124,7 @@ func (a *Attempt) keepTuned(ctx context.Context, t *training, tuning *finetune.T
 	}
 	t.threshold = calibrate.Threshold(calibrate.Probabilities(calibrate.Mixed(first, second, share), len(t.labels), temperature), classes(val))
 	t.left.Tuned, t.left.TunedHead = tuning.Model(s)
+	t.left.TunedHead = t.left.TunedHead.Unclipped()
 	a.result.BestEpoch, a.result.Recipe = c.State.Epoch+s.BestEpoch, &t.recipe
 	a.result.ValAccuracy = runspec.Float(accuracy(calibrate.Mixed(first, second, share), classes(val)))
 	_, _, held := t.held()

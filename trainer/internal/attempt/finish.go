@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -39,15 +40,18 @@ func (t *training) held() (manifest.Side, string, []fit.Sample) {
 	return manifest.Validation, "validation", t.samples(manifest.Validation)
 }
 
-// evaluateHead judges what is kept on images it has not learned from.
-func (a *Attempt) evaluateHead(t *training) error {
+// evaluateHead judges what is kept on images it has not learned from, and the labels of all.
+func (a *Attempt) evaluateHead(ctx context.Context, t *training) error {
 	side, name, samples := t.held()
 	progress := a.phase(runspec.PhaseEvaluate, len(samples))
-	answers := t.judged(samples, t.answers)
-	progress(len(samples), len(samples))
+	answers := t.answersFor(samples, t.answers)
 	report := evaluate.Of(name, t.labels, answers)
 	report.Threshold = evaluate.Threshold(t.threshold, answers)
-	report.Mislabelled = t.doubted
+	var err error
+	if report.Mislabelled, err = a.doubtLabels(ctx, t); err != nil {
+		return err
+	}
+	progress(len(samples), len(samples))
 	t.evaluation = report
 	a.journal.Add(runspec.TypeEvaluation, report.Evaluation)
 	if side == manifest.Test {
@@ -82,16 +86,17 @@ func (t *training) model() (network.Model, error) {
 	if t.recipe.Head == fit.Dense {
 		dropout = t.recipe.Dropout
 	}
-	net, err := t.base.WithHead(len(t.labels), float32(dropout))
-	if err != nil {
+	net, weights := t.base, maps.Clone(t.weights)
+	maps.Copy(weights, t.tuned)
+	var err error
+	if t.head.Deviation != nil {
+		if net, err = net.Clipped(); err != nil {
+			return network.Model{}, fmt.Errorf("put the head on the base: %w", err)
+		}
+		maps.Copy(weights, network.ClipWeights(t.head.Mean, t.head.Deviation, fit.Reach))
+	}
+	if net, err = net.WithHead(len(t.labels), float32(dropout)); err != nil {
 		return network.Model{}, fmt.Errorf("put the head on the base: %w", err)
-	}
-	weights := make(network.Weights, len(t.weights)+2)
-	for name, array := range t.weights {
-		weights[name] = array
-	}
-	for name, array := range t.tuned {
-		weights[name] = array
 	}
 	weights[network.PredictionsName+"/kernel"] = network.Tensor{Shape: []int{net.FeatureDim, len(t.labels)}, Data: t.head.Kernel}
 	weights[network.PredictionsName+"/bias"] = network.Tensor{Shape: []int{len(t.labels)}, Data: t.head.Bias}

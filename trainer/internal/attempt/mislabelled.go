@@ -3,7 +3,6 @@ package attempt
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/cultivar-ml/cultivar/shared/manifest"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
@@ -17,33 +16,32 @@ import (
 const labelFolds = 3
 
 // doubtLabels looks for photos of all sides that probably lie in the wrong folder, by heads that have not learned from
-// them. r is resolved. What keeps it from looking is no reason to end a training.
-func (a *Attempt) doubtLabels(ctx context.Context, t *training, heads *fit.Training, r runspec.Recipe) error {
+// them. What keeps it from looking is no reason to end a training.
+func (a *Attempt) doubtLabels(ctx context.Context, t *training) ([]runspec.Mislabelled, error) {
 	var samples []fit.Sample
 	for _, side := range []manifest.Side{manifest.Train, manifest.Validation, manifest.Test} {
-		samples = append(samples, t.samples(side)...)
+		samples = append(samples, plainViews(t.samples(side))...)
 	}
-	samples = slices.DeleteFunc(samples, func(s fit.Sample) bool { return s.View != 0 })
-	ofImages := manifest.Folds(t.images, labelFolds, r.Seed)
-	folds, given := make([]int, len(samples)), make([]int, len(samples))
+	ofImages := manifest.Folds(t.images, labelFolds, t.recipe.Seed)
+	folds := make([]int, len(samples))
 	for i, s := range samples {
-		folds[i], given[i] = ofImages[t.wants[s.Row].Item], s.Class
+		folds[i] = ofImages[t.wants[s.Row].Item]
 	}
-	logits, err := heads.OutOfFold(ctx, r, samples, folds)
+	logits, err := t.heads.OutOfFold(ctx, t.recipe, samples, folds)
+	t.heads = nil
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 	if err != nil {
 		a.journal.Log("warning", fmt.Sprintf("The labels of the photos could not be checked: %v.", err))
-		return nil
+		return nil, nil
 	}
-	temperature, _ := calibrate.Temperature(logits, given)
-	t.doubted = evaluate.Mislabelled(t.labels, t.judged(samples, calibrate.Probabilities(logits, len(t.labels), temperature)))
-	return nil
+	temperature, _ := calibrate.Temperature(logits, classes(samples))
+	return evaluate.Mislabelled(t.labels, t.answersFor(samples, calibrate.Probabilities(logits, len(t.labels), temperature))), nil
 }
 
-// judged puts photos and probabilities [n,classes] for them together.
-func (t *training) judged(samples []fit.Sample, probabilities []float32) []evaluate.Answer {
+// answersFor puts photos and probabilities [n,classes] for them together.
+func (t *training) answersFor(samples []fit.Sample, probabilities []float32) []evaluate.Answer {
 	answers := make([]evaluate.Answer, len(samples))
 	for i, s := range samples {
 		item := t.items[t.wants[s.Row].Item]

@@ -47,7 +47,7 @@ type training struct {
 	answers []float32       // probabilities [n,classes] that what is kept gives for the held-out photos
 	// threshold is the probability below which the model is unsure of its answer; 0: there is none.
 	threshold float64
-	doubted   []runspec.Mislabelled
+	heads     *fit.Training // that the labels are judged by; nil once they are
 
 	evaluation runspec.Report // of those answers
 }
@@ -70,7 +70,7 @@ func (a *Attempt) train(ctx context.Context) error {
 	if err := a.leave(t); err != nil {
 		return err
 	}
-	if err := a.evaluateHead(t); err != nil {
+	if err := a.evaluateHead(ctx, t); err != nil {
 		return err
 	}
 	if err := a.export(ctx, t); err != nil {
@@ -284,16 +284,14 @@ func (a *Attempt) trainHead(ctx context.Context, t *training) error {
 	if err != nil {
 		return fmt.Errorf("train the head: %w", err)
 	}
-	t.left.Head = training.Head(c.State)
+	t.left.Head = training.Head(c.State).Unclipped()
 	a.learnedHead(t, d, first, c.State.Epoch, time.Since(start))
 	return a.keepBetter(ctx, t, training, &c, save)
 }
 
 // keepBetter fine-tunes, if that is asked for, and keeps what comes of it or the head alone.
 func (a *Attempt) keepBetter(ctx context.Context, t *training, head *fit.Training, c *checkpoint.Checkpoint, save func() error) error {
-	if err := a.doubtLabels(ctx, t, head, c.Recipe); err != nil {
-		return err
-	}
+	t.heads = head
 	if kept, err := a.finetune(ctx, t, head, c, save); kept || err != nil {
 		return err
 	}

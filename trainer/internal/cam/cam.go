@@ -11,12 +11,17 @@
 // coarser; they are brought to the finest one's size by bilinear interpolation, which keeps the average where one size is a
 // multiple of the other.
 //
+// Where features are clipped (network.Clipped), one that lies within the bounds counts with the slope there, and one that
+// does not counts nothing: a little more or less of it would change no logit. The mean is then that of the logit's part that
+// the others make.
+//
 // What a kernel has in common for all classes does not change any probability, so w is taken against its mean over the
 // classes: a map then tells what speaks for this class rather than for the others.
 package cam
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/graph"
@@ -38,7 +43,13 @@ type Map struct {
 type Mapper struct {
 	size, classes int
 	frozen        *graph.Frozen
-	kernels       [][]float32 // of each depth, [channels,classes]
+	depths        []depth
+}
+
+// depth is the part of the features that are averages of one layer.
+type depth struct {
+	kernel    []float32 // [channels,classes]
+	low, high []float32 // [channels]: bounds within which a feature counts; nil: always
 }
 
 // New opens a model whose head is linear on averages over the image. The caller closes it.
@@ -52,13 +63,24 @@ func New(m network.Model) (*Mapper, error) {
 		return nil, err
 	}
 	mapper := &Mapper{size: m.Network.Size, classes: len(m.Labels)}
-	kernel := centred(m.Weights[network.PredictionsName+"/kernel"].Data, mapper.classes)
+	whole := depth{kernel: centred(m.Weights[network.PredictionsName+"/kernel"].Data, mapper.classes)}
+	if m.Network.Features == network.ClipName {
+		if err := whole.unclip(m, mapper.classes); err != nil {
+			return nil, fmt.Errorf("class activation maps of %s: %w", m.Network.Name, err)
+		}
+	}
 	for _, name := range depths {
-		n := shapes[name][2] * mapper.classes
-		if n > len(kernel) {
+		channels := shapes[name][2]
+		n := channels * mapper.classes
+		if n > len(whole.kernel) {
 			return nil, fmt.Errorf("class activation maps of %s: its head has too few weights", m.Network.Name)
 		}
-		mapper.kernels, kernel = append(mapper.kernels, kernel[:n]), kernel[n:]
+		part := depth{kernel: whole.kernel[:n]}
+		whole.kernel = whole.kernel[n:]
+		if whole.low != nil {
+			part.low, whole.low, part.high, whole.high = whole.low[:channels], whole.low[channels:], whole.high[:channels], whole.high[channels:]
+		}
+		mapper.depths = append(mapper.depths, part)
 	}
 	mapper.frozen, err = graph.NewFrozen(m.Network, m.Weights, depths, graph.Options{Threads: runtime.GOMAXPROCS(0)})
 	if err != nil {
@@ -72,8 +94,13 @@ func (m *Mapper) Close() error { return m.frozen.Close() }
 
 // averaged lists the layers whose averages over the image are the features, in the features' order.
 func averaged(n network.Network) ([]string, error) {
-	features, ok := n.Layer(n.Features)
-	pools := []string{n.Features}
+	last := n.Features
+	if last == network.ClipName {
+		norm, _ := n.Layer(network.ClipNormName)
+		last = norm.Inputs[0]
+	}
+	features, ok := n.Layer(last)
+	pools := []string{last}
 	if ok && features.Kind == network.Concatenate {
 		pools = features.Inputs
 	}
@@ -158,9 +185,15 @@ func (m *Mapper) batch(images []float32, classes []int) ([]Map, error) {
 
 // weigh sums the channels of one image's activations [size,size,channels], each times its weight for the class.
 func (m *Mapper) weigh(depth int, activations []float32, class int) Map {
-	kernel := m.kernels[depth]
-	channels := len(kernel) / m.classes
+	d := m.depths[depth]
+	channels := len(d.kernel) / m.classes
 	places := len(activations) / channels
+	kernel := make([]float32, channels)
+	for k := range kernel {
+		if d.counts(k, activations, channels) {
+			kernel[k] = d.kernel[k*m.classes+class]
+		}
+	}
 	out := Map{Values: make([]float32, places)}
 	for out.Size*out.Size < places {
 		out.Size++
@@ -168,11 +201,43 @@ func (m *Mapper) weigh(depth int, activations []float32, class int) Map {
 	for at := range out.Values {
 		var sum float32
 		for k, a := range activations[at*channels : (at+1)*channels] {
-			sum += a * kernel[k*m.classes+class]
+			sum += a * kernel[k]
 		}
 		out.Values[at] = sum
 	}
 	return out
+}
+
+// counts tells whether the average of channel k of activations [places,channels] lies within the bounds.
+func (d depth) counts(k int, activations []float32, channels int) bool {
+	if d.low == nil {
+		return true
+	}
+	var sum float64
+	for at := k; at < len(activations); at += channels {
+		sum += float64(activations[at])
+	}
+	average := float32(sum * float64(channels) / float64(len(activations)))
+	return average > d.low[k] && average < d.high[k]
+}
+
+// unclip puts the slope and the bounds of clipped features in place.
+func (d *depth) unclip(m network.Model, classes int) error {
+	norm, ok := m.Network.Layer(network.ClipNormName)
+	of := func(weight string) []float32 { return m.Weights[network.ClipNormName+"/"+weight].Data }
+	gamma, beta, mean, variance := of("gamma"), of("beta"), of("moving_mean"), of("moving_variance")
+	if n := len(gamma); !ok || len(beta) != n || len(mean) != n || len(variance) != n || n*classes != len(d.kernel) {
+		return fmt.Errorf("its features are clipped in another way")
+	}
+	d.low, d.high = make([]float32, len(gamma)), make([]float32, len(gamma))
+	for k := range gamma {
+		slope := gamma[k] / float32(math.Sqrt(float64(variance[k]+norm.Epsilon)))
+		d.low[k], d.high[k] = mean[k]-beta[k]/slope, mean[k]+(6-beta[k])/slope
+		for c := range classes {
+			d.kernel[k*classes+c] *= slope
+		}
+	}
+	return nil
 }
 
 // Resize returns the map in another size, interpolated bilinearly between the centres of its places.

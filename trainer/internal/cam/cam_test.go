@@ -101,6 +101,67 @@ func TestMeanOfAMapIsTheLogit(t *testing.T) {
 	}
 }
 
+// With bounds that no feature reaches a map is that of the slopes; a feature beyond its bound does not show at all.
+func TestMapsOfClippedFeatures(t *testing.T) {
+	m := model(t, true)
+	dim := m.Network.FeatureDim
+	mean, deviation := make([]float32, dim), make([]float32, dim)
+	for j := range deviation {
+		mean[j], deviation[j] = 3, 1.5 // averages of 0…6 pass, as they are
+	}
+	images := photos(m.Network.Size, 2)
+	plain := mapsOf(t, m, images, 1, 2)
+	for _, c := range []struct {
+		what   string
+		beyond int // that many features, from the first, lie beyond their bound
+	}{{"all pass", 0}, {"none passes", dim}} {
+		for j := range c.beyond {
+			mean[j] = 100
+		}
+		n, _, _, err := bases.Load(tasktest.Bases(t, "efficientnet_lite0"), "efficientnet_lite0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err = n.Deep(); err == nil {
+			n, err = n.Clipped()
+		}
+		if err == nil {
+			n, err = n.WithHead(classes, 0.2)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := maps.Clone(m.Weights)
+		maps.Copy(w, network.ClipWeights(mean, deviation, 2))
+		clipped := mapsOf(t, network.Model{Network: n, Weights: w, Labels: m.Labels}, images, 1, 2)
+		for i := range clipped {
+			for at, v := range clipped[i].Values {
+				want := float64(plain[i].Values[at])
+				if c.beyond == dim {
+					want = 0
+				}
+				if d := math.Abs(float64(v) - want); d > 1e-3*max(1, math.Abs(want)) {
+					t.Fatalf("%s: image %d has %g where %g was expected", c.what, i, v, want)
+				}
+			}
+		}
+	}
+}
+
+func mapsOf(t *testing.T, m network.Model, images []float32, asked ...int) []cam.Map {
+	t.Helper()
+	mapper, err := cam.New(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mapper.Close()
+	got, err := mapper.Of(images, asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
 func TestNewRefusesOtherFeatures(t *testing.T) {
 	n := network.Network{Name: "other", Size: 32, Features: "norm", FeatureDim: 3, Layers: []network.Layer{
 		{Name: "input", Kind: network.Input},

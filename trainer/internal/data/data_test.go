@@ -3,15 +3,18 @@ package data_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"image"
 	"image/color"
 	"image/png"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 
 	graft "github.com/wamuir/graft/tensorflow"
 	"github.com/wamuir/graft/tensorflow/op"
@@ -204,6 +207,64 @@ func TestDecoderCorpus(t *testing.T) {
 	}
 	if good < 200 || bad < 50 {
 		t.Errorf("%d decode, %d do not", good, bad)
+	}
+}
+
+func TestFiles(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"b/1.jpg", "a/2.jpg", "a/deep/3.jpg", "b/.hidden", ".git/config", "loose.jpg"} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listed := func(names ...string) (list []string) {
+		t.Helper()
+		items, err := data.Files(names, []string{"a", "b", "c"}, strings.NewReader("sent"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, item := range items {
+			name := strings.TrimPrefix(item.Path, dir+string(filepath.Separator))
+			list = append(list, fmt.Sprint(filepath.ToSlash(name), " ", item.Class))
+		}
+		return list
+	}
+	if got, want := listed(dir), []string{"a/2.jpg 0", "a/deep/3.jpg 0", "b/1.jpg 1", "loose.jpg -1"}; !slices.Equal(got, want) {
+		t.Errorf("the folder has %q, want %q", got, want)
+	}
+	if got, want := listed(filepath.Join(dir, "b", "1.jpg"), "-"), []string{"b/1.jpg -1", "- -1"}; !slices.Equal(got, want) {
+		t.Errorf("file and standard input are %q, want %q", got, want)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := listed(dir), []string{"a/2.jpg -1", "a/deep/3.jpg -1", "b/1.jpg -1", "loose.jpg -1"}; !slices.Equal(got, want) {
+		t.Errorf("with a folder that is no class it has %q, want %q", got, want)
+	}
+}
+
+func TestSentBytes(t *testing.T) {
+	items, err := data.Files([]string{data.Sent}, nil, strings.NewReader("photo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if content, err := items[0].Read(""); err != nil || string(content) != "photo" {
+		t.Errorf("it holds %q, %v", content, err)
+	}
+	items, err = data.Files([]string{data.Sent}, nil, bytes.NewReader(make([]byte, manifest.MaxFileBytes+1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fault *data.Fault
+	if _, err := items[0].Read(""); !errors.As(err, &fault) || fault.Reason != manifest.TooLarge {
+		t.Errorf("of one byte too many: %v", err)
+	}
+	if _, err := data.Files([]string{data.Sent}, nil, iotest.ErrReader(errors.New("torn"))); err == nil || !strings.Contains(err.Error(), "torn") {
+		t.Errorf("of a torn pipe: %v", err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	graft "github.com/wamuir/graft/tensorflow"
 	"github.com/wamuir/graft/tensorflow/op"
 
+	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
 	"github.com/cultivar-ml/cultivar/trainer/internal/graph"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 	"github.com/cultivar-ml/cultivar/trainer/internal/tf"
@@ -86,10 +87,23 @@ func (s *shard) inputs(scope *op.Scope, l *layout) map[string]tf.Output {
 	return inputs
 }
 
-// head is a softmax layer on features that are centred and scaled like those the head before it was trained on.
+// head is a softmax layer on features that are centred, clipped and scaled like those the head before it was trained on.
 func head(s *op.Scope, l *layout, features tf.Output, fed map[string]tf.Output) tf.Output {
-	z := op.Mul(s.SubScope("scaled"), op.Sub(s.SubScope("centred"), features, op.Const(s.SubScope("mean"), l.mean)), op.Const(s.SubScope("scale"), l.scale))
+	z := op.Sub(s.SubScope("centred"), features, op.Const(s.SubScope("mean"), l.mean))
+	if l.deviation != nil {
+		z = op.Minimum(s.SubScope("below"), z, op.Const(s.SubScope("most"), times(fit.Reach, l.deviation)))
+		z = op.Maximum(s.SubScope("above"), z, op.Const(s.SubScope("least"), times(-fit.Reach, l.deviation)))
+	}
+	z = op.Mul(s.SubScope("scaled"), z, op.Const(s.SubScope("scale"), l.scale))
 	return op.BiasAdd(s.SubScope("logits"), op.MatMul(s.SubScope("product"), z, fed[kernelName]), fed[biasName])
+}
+
+func times(factor float32, v []float32) []float32 {
+	out := make([]float32, len(v))
+	for i, x := range v {
+		out[i] = factor * x
+	}
+	return out
 }
 
 func (s *shard) differentiate(scope *op.Scope, l *layout) {

@@ -20,14 +20,15 @@ const (
 
 // layout says where everything lies: the inputs within a row, and the arrays that are trained within one vector.
 type layout struct {
-	net         network.Network // behind the cut, without a head
-	classes     int
-	dim         int // of a row
-	inputs      []input
-	arrays      []array
-	size        int // numbers in all arrays
-	mean, scale []float32
-	mix         bool
+	net     network.Network // behind the cut, without a head
+	classes int
+	dim     int // of a row
+	inputs  []input
+	arrays  []array
+	size    int // numbers in all arrays
+	mix     bool
+
+	mean, scale, deviation []float32 // see fit.Scaled
 }
 
 type input struct {
@@ -53,7 +54,7 @@ func newLayout(net network.Network, head fit.Scaled, mix bool) (*layout, error) 
 	if err != nil {
 		return nil, err
 	}
-	l := &layout{net: net, classes: len(head.Bias), mean: head.Mean, scale: head.Scale, mix: mix}
+	l := &layout{net: net, classes: len(head.Bias), mean: head.Mean, scale: head.Scale, deviation: head.Deviation, mix: mix}
 	for _, layer := range net.Layers {
 		if layer.Kind != network.Input {
 			continue
@@ -121,7 +122,7 @@ func (l *layout) pack(w network.Weights, head fit.Scaled) (Vector, error) {
 // unpack returns the arrays of the base in v, and the head.
 func (l *layout) unpack(v Vector) (network.Weights, fit.Scaled) {
 	w := network.Weights{}
-	head := fit.Scaled{Mean: l.mean, Scale: l.scale}
+	head := fit.Scaled{Mean: l.mean, Scale: l.scale, Deviation: l.deviation}
 	for _, a := range l.arrays {
 		part := v[a.from : a.from+a.size]
 		switch a.name {

@@ -35,19 +35,20 @@ type Data struct {
 // each epoch, from the system's file cache as a rule.
 const memoryBytes = 256 << 20
 
-// rows gives centred and scaled features, whose mean variance is 1.
+// rows gives features that are centred, clipped to within Reach deviations, and scaled; before clipping their mean variance is 1.
 type rows struct {
-	dim    int
-	read   func(row int, dst []float32) error
-	mean   []float32
-	scale  []float32 // factors
-	memory map[int][]float32
+	dim       int
+	read      func(row int, dst []float32) error
+	mean      []float32
+	scale     []float32 // factors
+	deviation []float32
+	memory    map[int][]float32
 }
 
 // newRows measures mean and variance over the training rows of view 0, and keeps rows in memory as far as allowed.
 func newRows(d Data) (*rows, error) {
 	r := &rows{dim: d.Dim, read: d.Read}
-	if err := r.measure(d.Train, d.Parts); err != nil {
+	if err := r.measure(d); err != nil {
 		return nil, err
 	}
 	if (len(d.Train)+len(d.Val))*d.Dim*4 > memoryBytes {
@@ -67,11 +68,11 @@ func newRows(d Data) (*rows, error) {
 	return r, nil
 }
 
-func (r *rows) measure(train []Sample, parts []int) error {
+func (r *rows) measure(d Data) error {
 	sum, squares := make([]float64, r.dim), make([]float64, r.dim)
 	buffer := make([]float32, r.dim)
 	n := 0.0
-	for _, s := range train {
+	for _, s := range d.Train {
 		if s.View != 0 {
 			continue
 		}
@@ -97,7 +98,8 @@ func (r *rows) measure(train []Sample, parts []int) error {
 			return errors.New("the features of the images are not finite numbers; the base model's weights are damaged")
 		}
 	}
-	r.scale = scales(variance, parts)
+	r.scale = scales(variance, d.Parts)
+	r.deviation = deviations(variance, d.Parts)
 	return nil
 }
 
@@ -110,7 +112,13 @@ func (r *rows) at(row int, scratch []float32) ([]float32, error) {
 		return nil, err
 	}
 	for j, v := range scratch {
-		scratch[j] = (v - r.mean[j]) * r.scale[j]
+		scratch[j] = v - r.mean[j]
+	}
+	for j, d := range r.deviation {
+		scratch[j] = max(-Reach*d, min(Reach*d, scratch[j]))
+	}
+	for j, s := range r.scale {
+		scratch[j] *= s
 	}
 	return scratch, nil
 }

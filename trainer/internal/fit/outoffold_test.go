@@ -50,7 +50,7 @@ func TestOutOfFoldLearnsNothingFromTheHeld(t *testing.T) {
 			right++
 		}
 	}
-	if seen < marks-3 {
+	if seen < marks*3/5 { // about as many as of others are told; of those learned from it would be none
 		t.Errorf("of %d wrong labels %d are seen through", marks, seen)
 	}
 	if right < len(all)*3/4 {

@@ -29,10 +29,12 @@ func (s State) clone() State {
 	return s
 }
 
-// Head is a finished classifier: a Dense layer that takes features as they are.
+// Head is a finished classifier: a Dense layer that takes features as they are or, if there are deviations, clipped: 0 for
+// those Reach deviations or more below their mean, 6 for those as far above, and evenly in between.
 type Head struct {
-	Kernel []float32 // [dim,classes], as Keras keeps it
-	Bias   []float32 // [classes]
+	Mean, Deviation []float32 // [dim]; nil: features as they are
+	Kernel          []float32 // [dim,classes], as Keras keeps it
+	Bias            []float32 // [classes]
 }
 
 // Training is a head being trained on data.
@@ -63,9 +65,10 @@ func New(d Data) (*Training, error) {
 func (t *Training) From(h Head) { t.from = &h }
 
 // Scale is a head on features that are centred and scaled as this training's are: the inverse of Scaled.Head.
+// h takes features as they are; where this training clips them, the two agree on those that lie within its bounds.
 func (t *Training) Scale(h Head) Scaled {
 	classes, dim := len(h.Bias), len(t.rows.mean)
-	s := Scaled{Mean: t.rows.mean, Scale: t.rows.scale, Kernel: make([]float32, classes*dim), Bias: make([]float32, classes)}
+	s := Scaled{Mean: t.rows.mean, Scale: t.rows.scale, Deviation: t.rows.deviation, Kernel: make([]float32, classes*dim), Bias: make([]float32, classes)}
 	for c := range classes {
 		bias := float64(h.Bias[c])
 		for j := range dim {
@@ -161,30 +164,39 @@ func (t *Training) epoch(ctx context.Context, r runspec.Recipe, s *State, b *bat
 		LearningRate: runspec.Float(h.rate)}, nil
 }
 
-// Scaled is a head on features that are centred and scaled: softmax(Kernel·(x−Mean)·Scale + Bias).
+// Scaled is a head on features that are centred and scaled: softmax(Kernel·(x−Mean)·Scale + Bias), where x−Mean is at most
+// Reach·Deviation either way if there are deviations.
 type Scaled struct {
 	Mean, Scale  []float32 // [dim]
+	Deviation    []float32 // [dim]; nil: features are not clipped
 	Kernel, Bias []float32 // [classes,dim], [classes]
 }
 
 // Scaled returns the best weights of a state as they are trained.
 func (t *Training) Scaled(s State) Scaled {
-	return Scaled{Mean: t.rows.mean, Scale: t.rows.scale, Kernel: s.Best.Kernel, Bias: s.Best.Bias}
+	return Scaled{Mean: t.rows.mean, Scale: t.rows.scale, Deviation: t.rows.deviation, Kernel: s.Best.Kernel, Bias: s.Best.Bias}
 }
 
 // Head returns the best weights of a state.
 func (t *Training) Head(s State) Head { return t.Scaled(s).Head() }
 
-// Head folds the scaling in, so that the head takes plain features: w·(x−μ)·s + b = (w·s)·x + (b − Σ w·s·μ).
+// Head folds the scaling in, so that the head takes plain features: w·(x−μ)·s + b = (w·s)·x + (b − Σ w·s·μ). With a clipped
+// feature u of 0…6, (x−μ) is (u−3)·Reach·σ/3.
 func (s Scaled) Head() Head {
 	dim, classes := len(s.Mean), len(s.Bias)
 	h := Head{Kernel: make([]float32, dim*classes), Bias: make([]float32, classes)}
+	centre := func(j int) (at, unit float64) { return float64(s.Mean[j]), 1 }
+	if s.Deviation != nil {
+		h.Mean, h.Deviation = s.Mean, s.Deviation
+		centre = func(j int) (at, unit float64) { return 3, Reach * float64(s.Deviation[j]) / 3 }
+	}
 	for c := range classes {
 		bias := float64(s.Bias[c])
 		for j := range dim {
-			w := float64(s.Kernel[c*dim+j]) * float64(s.Scale[j])
+			at, unit := centre(j)
+			w := float64(s.Kernel[c*dim+j]) * float64(s.Scale[j]) * unit
 			h.Kernel[j*classes+c] = float32(w)
-			bias -= w * float64(s.Mean[j])
+			bias -= w * at
 		}
 		h.Bias[c] = float32(bias)
 	}
@@ -200,12 +212,33 @@ func (h Head) Cooled(temperature float64) Head {
 		}
 		return out
 	}
-	return Head{Kernel: divided(h.Kernel), Bias: divided(h.Bias)}
+	return Head{Mean: h.Mean, Deviation: h.Deviation, Kernel: divided(h.Kernel), Bias: divided(h.Bias)}
 }
 
-// Beside is a head whose logits are the sum of those of h and other, on the features of h followed by those of other.
+// Unclipped is the head that takes features as they are and agrees with h where none is clipped.
+func (h Head) Unclipped() Head {
+	if h.Deviation == nil {
+		return h
+	}
+	classes := len(h.Bias)
+	out := Head{Kernel: make([]float32, len(h.Kernel)), Bias: make([]float32, classes)}
+	for c := range classes {
+		bias := float64(h.Bias[c])
+		for j, d := range h.Deviation {
+			slope := 3 / (Reach * float64(d))
+			w := float64(h.Kernel[j*classes+c])
+			out.Kernel[j*classes+c] = float32(w * slope)
+			bias += w * (3 - float64(h.Mean[j])*slope)
+		}
+		out.Bias[c] = float32(bias)
+	}
+	return out
+}
+
+// Beside is a head whose logits are the sum of those of h and other, on the features of h followed by those of other. Both
+// clip them.
 func (h Head) Beside(other Head) Head {
-	sum := Head{Kernel: slices.Concat(h.Kernel, other.Kernel), Bias: slices.Clone(h.Bias)}
+	sum := Head{Mean: slices.Concat(h.Mean, other.Mean), Deviation: slices.Concat(h.Deviation, other.Deviation), Kernel: slices.Concat(h.Kernel, other.Kernel), Bias: slices.Clone(h.Bias)}
 	for c, b := range other.Bias {
 		sum.Bias[c] += b
 	}
@@ -220,6 +253,9 @@ func (h Head) Logits(features []float32) []float32 {
 		logits[c] = float64(h.Bias[c])
 	}
 	for j, x := range features {
+		if h.Deviation != nil {
+			x = min(6, max(0, 3+(x-h.Mean[j])*3/(Reach*h.Deviation[j])))
+		}
 		if x == 0 {
 			continue
 		}

@@ -128,13 +128,13 @@ func (t Training) Cost(r runspec.Recipe, book *rates.Book) (runspec.Cost, []Part
 	if !tune && n.test > 0 {
 		refit = r.Epochs
 	}
-	e.phase(runspec.PhaseHead, Part{Head, r.Head}, term{named(nHead, r.Head), fit.Work(r, t.amount(n), r.Epochs, refit) +
-		fit.OutOfFoldWork(len(t.Photos), t.Folds, t.Dim, t.Classes)})
+	e.phase(runspec.PhaseHead, Part{Head, r.Head}, term{named(nHead, r.Head), fit.Work(r, t.amount(n), r.Epochs, refit)})
 	if tune {
 		e.phase(runspec.PhaseFinetune, Part{Tuning, t.Cut}, term{named(nGraph, t.Cut), 1},
 			term{named(nTune, t.Cut), tuningWork(n, r.FinetuneEpochs)})
 		e.phase(runspec.PhaseFinetune, Part{Head, r.Head}, term{named(nHead, r.Head), t.headsWork(n, r)})
 	}
+	e.phase(runspec.PhaseEvaluate, Part{Head, r.Head}, term{named(nHead, r.Head), fit.OutOfFoldWork(len(t.Photos), t.Folds, t.Dim, t.Classes)})
 	e.phase(runspec.PhaseExport, Part{Checking, ""}, term{nSample, 1})
 	for _, format := range append(slices.Clone(r.Exports), runspec.FormatReport) {
 		e.phase(runspec.PhaseExport, Part{File, format}, term{named(nExport, format), 1})

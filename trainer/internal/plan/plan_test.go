@@ -80,21 +80,21 @@ func TestCost(t *testing.T) {
 		cache, files int64
 	}{
 		"new photos": {hundred(0, 0), recipe(1, 0), map[string]float64{
-			"prepare": 1, "features": 0.024 + 2 + 100 + 10 + 50, "head": labels + once + both, "export": 8}, 100, 0, 24_000, 1_056_000},
+			"prepare": 1, "features": 0.024 + 2 + 100 + 10 + 50, "evaluate": labels, "head": once + both, "export": 8}, 100, 0, 24_000, 1_056_000},
 		"a second run": {hundred(1, 0), recipe(1, 0), map[string]float64{
-			"prepare": 1, "features": 0.024, "head": labels + once + both, "export": 8}, 100, 100, 0, 1_056_000},
+			"prepare": 1, "features": 0.024, "evaluate": labels, "head": once + both, "export": 8}, 100, 100, 0, 1_056_000},
 		"more views of them": {hundred(1, 0), recipe(3, 0), map[string]float64{ // 140 changed rows; 70 photos decoded again
-			"prepare": 1, "features": 0.0576 + 2 + 70 + 70 + 70, "head": labels + 4e-6*1000*10*(210+7.5+225+7.5), "export": 8}, 240, 100, 33_600, 1_056_000},
+			"prepare": 1, "features": 0.0576 + 2 + 70 + 70 + 70, "evaluate": labels, "head": 4e-6 * 1000 * 10 * (210 + 7.5 + 225 + 7.5), "export": 8}, 240, 100, 33_600, 1_056_000},
 		"new with views": {hundred(0, 0), recipe(3, 0), map[string]float64{
-			"prepare": 1, "features": 0.0576 + 2 + 100 + 10 + 70 + 70 + 120, "head": labels + 4e-6*1000*10*(210+7.5+225+7.5), "export": 8}, 240, 0, 57_600, 1_056_000},
+			"prepare": 1, "features": 0.0576 + 2 + 100 + 10 + 70 + 70 + 120, "evaluate": labels, "head": 4e-6 * 1000 * 10 * (210 + 7.5 + 225 + 7.5), "export": 8}, 240, 0, 57_600, 1_056_000},
 		"fine-tuned": {hundred(0, 0), recipe(1, 4), map[string]float64{
-			"prepare": 1, "features": 0.228 + 2 + 100 + 10 + 100, "head": labels + once, "finetune": tune, "export": 8}, 100, 0, 228_000, 1_276_000},
+			"prepare": 1, "features": 0.228 + 2 + 100 + 10 + 100, "evaluate": labels, "head": once, "finetune": tune, "export": 8}, 100, 0, 228_000, 1_276_000},
 		"fine-tuned with known features": {hundred(1, 0), recipe(1, 4), map[string]float64{ // activations are missing: all is read
-			"prepare": 1, "features": 0.228 + 2 + 100 + 10 + 100, "head": labels + once, "finetune": tune, "export": 8}, 100, 0, 204_000, 1_276_000},
+			"prepare": 1, "features": 0.228 + 2 + 100 + 10 + 100, "evaluate": labels, "head": once, "finetune": tune, "export": 8}, 100, 0, 204_000, 1_276_000},
 		"all of it fine-tuned": {func() plan.Training { t := hundred(1, 0); t.CutRowBytes, t.Partner = 0, 0; return t }(), recipe(1, 4), map[string]float64{
-			"prepare": 1, "features": 0.024, "head": labels + once, "finetune": tune - 0.6*(once+both), "export": 8}, 100, 100, 0, 1_276_000},
+			"prepare": 1, "features": 0.024, "evaluate": labels, "head": once, "finetune": tune - 0.6*(once+both), "export": 8}, 100, 100, 0, 1_276_000},
 		"fine-tuned again": {hundred(1, 1), recipe(1, 4), map[string]float64{
-			"prepare": 1, "features": 0.228, "head": labels + once, "finetune": tune, "export": 8}, 100, 100, 0, 1_276_000},
+			"prepare": 1, "features": 0.228, "evaluate": labels, "head": once, "finetune": tune, "export": 8}, 100, 100, 0, 1_276_000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cost, missing := tc.t.Cost(tc.r, book(t))

@@ -58,20 +58,31 @@ func Small(t *testing.T) network.Model {
 
 // Base is a base model with its ImageNet weights and a random head for Labels on features of several depths. The test is skipped when the base was
 // not installed: with random weights a deep network answers alike for all photos, and agreement would say little.
-func Base(t *testing.T, name string) network.Model {
+func Base(t *testing.T, name string) network.Model { return withHead(t, name, false) }
+
+// Clipped is Base with features that are clipped, as those of heads that were not fine-tuned are.
+func Clipped(t *testing.T, name string) network.Model { return withHead(t, name, true) }
+
+func withHead(t *testing.T, name string, clipped bool) network.Model {
 	t.Helper()
 	dir := filepath.Join(root(t), ".deps", "bases")
 	n, w, _, err := bases.Load(dir, name)
 	if err != nil {
 		t.Skipf("SKIPPED, NOT CHECKED: the weights of %s are not in %s: %v", name, dir, err)
 	}
-	if n, err = n.Deep(); err == nil {
-		n, err = n.WithHead(len(Labels()), 0.2)
-	}
-	if err != nil {
+	if n, err = n.Deep(); err != nil {
 		t.Fatal(err)
 	}
 	w = maps.Clone(w)
+	if clipped {
+		maps.Copy(w, clip(t, network.Model{Network: n, Weights: w}))
+		if n, err = n.Clipped(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err = n.WithHead(len(Labels()), 0.2); err != nil {
+		t.Fatal(err)
+	}
 	for name, array := range Random(t, n) {
 		if strings.HasPrefix(name, network.PredictionsName+"/") {
 			w[name] = array
@@ -80,6 +91,24 @@ func Base(t *testing.T, name string) network.Model {
 	m := network.Model{Network: n, Weights: w, Labels: Labels()}
 	balance(t, m)
 	return m
+}
+
+// clip makes weights for features that are clipped as a few photos have them.
+func clip(t *testing.T, m network.Model) network.Weights {
+	t.Helper()
+	const photos = 24
+	features, dim := Run(t, m, m.Network.Features, Photos(t, photos, m.Network.Size)), m.Network.FeatureDim
+	mean, deviation := make([]float32, dim), make([]float32, dim)
+	for i, x := range features {
+		mean[i%dim] += x / photos
+	}
+	for i, x := range features {
+		deviation[i%dim] += (x - mean[i%dim]) * (x - mean[i%dim]) / photos
+	}
+	for j, v := range deviation {
+		deviation[j] = float32(math.Sqrt(float64(v))) + 1e-3
+	}
+	return network.ClipWeights(mean, deviation, 2)
 }
 
 // balance moves and scales the random head so that over a few photos each class' logit has mean 0 and deviation 1: as

@@ -93,9 +93,8 @@ func TestSmallAgrees(t *testing.T) {
 }
 
 func TestBasesAgree(t *testing.T) {
-	for _, name := range []string{"efficientnet_lite0", "mobilenet_v2"} {
-		t.Run(name, func(t *testing.T) { agrees(t, exporttest.Base(t, name)) })
-	}
+	t.Run("efficientnet_lite0", func(t *testing.T) { agrees(t, exporttest.Clipped(t, "efficientnet_lite0")) })
+	t.Run("mobilenet_v2", func(t *testing.T) { agrees(t, exporttest.Base(t, "mobilenet_v2")) })
 }
 
 // A model that was really trained answers more sharply than one with a random head.

@@ -81,6 +81,7 @@ func integers(p *program, images iter.Seq2[[]float32, error]) (q *program, seen 
 	if err != nil {
 		return nil, 0, err
 	}
+	p = clipEarly(p)
 	tensors, err := watch(p, kept)
 	if err != nil {
 		return nil, 0, fmt.Errorf("calibrate: %w", err)

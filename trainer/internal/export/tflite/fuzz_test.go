@@ -5,13 +5,14 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 )
 
-// tinies are files of every kind for a network of a few layers, made without running it.
-func tinies(tb testing.TB) [][]byte {
+// tiny is a network of a few layers that clips the features of its head, which are one average or two that are joined.
+func tiny(tb testing.TB, joined bool) network.Model {
 	tb.Helper()
 	n := network.Network{Name: "tiny", Size: 5, Layers: []network.Layer{
 		{Name: "input", Kind: network.Input},
@@ -29,6 +30,14 @@ func tinies(tb testing.TB) [][]byte {
 		{Name: "predictions", Kind: network.Dense, Inputs: []string{"cut"}, Units: 2, Bias: true},
 		{Name: "probabilities", Kind: network.Softmax, Inputs: []string{"predictions"}},
 	}}
+	if !joined {
+		n.Layers = slices.DeleteFunc(n.Layers, func(l network.Layer) bool { return l.Name == "right" || l.Name == "joined" })
+		for i, l := range n.Layers {
+			if l.Name == "norm" {
+				n.Layers[i].Inputs = []string{"left"}
+			}
+		}
+	}
 	arrays, err := n.Arrays()
 	if err != nil {
 		tb.Fatal(err)
@@ -41,6 +50,13 @@ func tinies(tb testing.TB) [][]byte {
 		}
 		m.Weights[a.Name] = network.Tensor{Shape: a.Shape, Data: data}
 	}
+	return m
+}
+
+// tinies are files of every kind for the tiny network, made without running it.
+func tinies(tb testing.TB) [][]byte {
+	tb.Helper()
+	m := tiny(tb, true)
 	p, err := lower(m, true)
 	if err != nil {
 		tb.Fatal(err)

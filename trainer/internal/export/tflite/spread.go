@@ -119,13 +119,9 @@ type head struct {
 }
 
 func (p *program) head() (head, bool) {
-	made, uses := map[int]int{}, map[int]int{}
+	made, uses := p.uses()
 	h := head{join: -1, dense: -1}
 	for i, o := range p.ops {
-		made[o.output] = i
-		for _, in := range o.inputs {
-			uses[in]++
-		}
 		if o.code == schema.BuiltinOperatorFullyConnected {
 			h.dense = i
 		}
