@@ -180,6 +180,16 @@ func (s *Store) Run(ctx context.Context, user, id string) (Task, error) {
 	return t, err
 }
 
+// RunNumber returns the user's run of that number.
+func (s *Store) RunNumber(ctx context.Context, user string, number int) (Task, error) {
+	t, err := scanTask(s.read.QueryRowContext(ctx, "SELECT "+taskColumns+taskFrom+"WHERE t.owner = $1 AND t.kind = $2 AND t.number = $3",
+		user, runspec.Train, number))
+	if err != nil {
+		return Task{}, fmt.Errorf("get run: %w", err)
+	}
+	return t, nil
+}
+
 // Runs returns a page of a user's runs, newest first.
 func (s *Store) Runs(ctx context.Context, user string, p Page) ([]Task, error) {
 	created, id, err := p.position()

@@ -32,6 +32,9 @@ func (t *training) close() {
 	if t.cut.set != nil {
 		t.cut.set.Close()
 	}
+	if t.teacher != nil && t.teacher.set != nil {
+		t.teacher.set.Close()
+	}
 }
 
 // finetuneRate suits batches of 32 of all bases: with 1e-3 a set of hand signs collapsed, with 3e-4 none did.
@@ -84,7 +87,7 @@ func (a *Attempt) caches(t *training) ([]*features.Cache, error) {
 	}
 	var caches []*features.Cache
 	for _, key := range keys {
-		c, err := features.Open(a.spec.Paths.Features, key, fmt.Sprintf("%s-%d-%s", a.spec.Task, a.spec.Attempt, a.executor))
+		c, err := features.Open(a.spec.Paths.Features, key, a.writer())
 		if err != nil {
 			return nil, err
 		}
@@ -155,7 +158,7 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 // of several depths it learned by heart.
 func (t *training) openTuning(ctx context.Context, head *fit.Training, c *checkpoint.Checkpoint) (*finetune.Training, error) {
 	r, net := c.Recipe, t.plain
-	d := finetune.Data{Train: t.samples(manifest.Train), Val: t.samples(manifest.Validation), Weights: head.ClassWeights(c.Recipe.ClassWeights)}
+	d := finetune.Data{Train: t.samples(manifest.Train), Val: t.samples(manifest.Validation), Weights: head.ClassWeights(c.Recipe.ClassWeights), Teacher: t.lesson()}
 	if t.cut.cached() {
 		var err error
 		if net, err = net.Suffix(t.cut.name); err != nil {

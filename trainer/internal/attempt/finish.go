@@ -49,14 +49,17 @@ func (a *Attempt) evaluateHead(t *training) error {
 	report := evaluate.Of(name, t.labels, answers)
 	report.Threshold = evaluate.Threshold(t.threshold, answers)
 	report.Mislabelled = t.doubted
-	t.evaluation = report
 	a.journal.Add(runspec.TypeEvaluation, report.Evaluation)
 	if side == manifest.Test {
 		a.result.TestAccuracy = &report.Accuracy
 	}
-	err := a.keepReport(report)
 	a.judged(t, time.Since(start))
-	return err
+	var err error
+	if report.Compared, err = a.compare(t, report.Accuracy); err != nil {
+		return err
+	}
+	t.evaluation = report
+	return a.keepReport(report)
 }
 
 // keep writes a file that is no model into the artifacts and records it.
@@ -96,13 +99,19 @@ func (t *training) model() (network.Model, error) {
 	for name, array := range t.tuned {
 		weights[name] = array
 	}
-	weights[network.PredictionsName+"/kernel"] = network.Tensor{Shape: []int{net.FeatureDim, len(t.labels)}, Data: t.head.Kernel}
-	weights[network.PredictionsName+"/bias"] = network.Tensor{Shape: []int{len(t.labels)}, Data: t.head.Bias}
+	setHead(weights, t.head)
 	if err := net.Validate(weights); err != nil {
 		return network.Model{}, fmt.Errorf("put the head on the base: %w", err)
 	}
 	return network.Model{Network: net, Weights: weights, Labels: t.labels,
 		Usage: network.Usage{Crop: t.key.Fit == data.Crop, Threshold: t.threshold}}, nil
+}
+
+// setHead puts a head's arrays among others.
+func setHead(weights network.Weights, head fit.Head) {
+	classes := len(head.Bias)
+	weights[network.PredictionsName+"/kernel"] = network.Tensor{Shape: []int{len(head.Kernel) / classes, classes}, Data: head.Kernel}
+	weights[network.PredictionsName+"/bias"] = network.Tensor{Shape: []int{classes}, Data: head.Bias}
 }
 
 // export writes the files that people take home and proves them.

@@ -30,6 +30,9 @@ func (a *Attempt) keepHead(ctx context.Context, t *training, training *fit.Train
 	t.threshold = calibrate.Threshold(before, classes(val))
 	_, _, held := t.held()
 	if len(t.samples(manifest.Test)) > 0 && !a.stopped.Load() {
+		if err := a.keepUnrefit(nil, t.head); err != nil {
+			return err
+		}
 		if head, err = training.Refit(ctx, c.Recipe, c.State); err != nil {
 			return fmt.Errorf("train the head: %w", err)
 		}

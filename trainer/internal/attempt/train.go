@@ -41,6 +41,7 @@ type training struct {
 	studio  *studio // where all of the base is fine-tuned
 	took    tuned   // by fine-tuning
 	head    fit.Head
+	teacher *teacher        // nil: none
 	tuned   network.Weights // arrays of the base that fine-tuning changed and that are kept; nil: none
 	answers []float32       // probabilities [n,classes] that what is kept gives for the held-out photos
 	// threshold is the probability below which the model is unsure of its answer; 0: there is none.
@@ -59,6 +60,9 @@ func (a *Attempt) train(ctx context.Context) error {
 		return err
 	}
 	defer t.close()
+	if err := a.askTeacher(ctx, t); err != nil {
+		return err
+	}
 	if err := a.trainHead(ctx, t); err != nil {
 		return err
 	}
@@ -104,6 +108,9 @@ func (a *Attempt) prepare() (*training, error) {
 		a.journal.Log("info", note)
 	}
 	if err := a.resolveCut(t); err != nil {
+		return nil, err
+	}
+	if err := a.loadTeacher(t); err != nil {
 		return nil, err
 	}
 	t.wants = t.rows()
@@ -224,19 +231,7 @@ func (a *Attempt) computeFeatures(ctx context.Context, t *training) error {
 		Problem: func(item data.Item, fault *data.Fault) {
 			a.problem(item, t.labels[item.Class], fault)
 		}}
-	var sets []*features.Set
-	err = a.untilStopped(ctx, func(ctx context.Context) (err error) {
-		sets, err = pass.Run(ctx, caches...)
-		return err
-	})
-	if err != nil && ctx.Err() == nil && a.stopped.Load() {
-		a.journal.Log("info", "Told to finish now: going on with the photos looked at so far.")
-		sets, err = features.FindAll(caches, pass.Rows())
-	}
-	var store *data.StoreError
-	if errors.As(err, &store) {
-		return fail(runspec.ExitBadData, "%s", store.Text)
-	}
+	sets, err := a.compute(ctx, pass, caches...)
 	if err != nil {
 		return err
 	}
@@ -271,7 +266,7 @@ func (t *training) fitData() (fit.Data, error) {
 		return fit.Data{}, err
 	}
 	d := fit.Data{Dim: t.set.Dim(), Classes: len(t.labels), Parts: parts, Train: t.samples(manifest.Train),
-		Val: t.samples(manifest.Validation), Read: t.set.Read}
+		Val: t.samples(manifest.Validation), Teacher: t.lesson(), Read: t.set.Read}
 	if len(d.Train) == 0 {
 		return d, fail(runspec.ExitNoImages, "none of the %d images could be read; see the list of problems", len(t.items))
 	}

@@ -28,6 +28,7 @@ type layout struct {
 	size        int // numbers in all arrays
 	mean, scale []float32
 	mix         bool
+	softness    float64 // temperature of a teacher's answers; 0: there is none
 }
 
 type input struct {

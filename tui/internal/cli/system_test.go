@@ -187,6 +187,10 @@ func TestWholePath(t *testing.T) {
 	})
 	t.Run("download", func(t *testing.T) { downloads(t, home) })
 	t.Run("predict", func(t *testing.T) { predictions(t, garden) })
+	t.Run("a student", func(t *testing.T) {
+		cultivar(ctx, t, "train", garden, "--features", "last", "--distill", "latest", "--name", "student", "-o", home).expect(t, 0, "asking the teacher", "student.h5")
+		cultivar(ctx, t, "results", "latest").expect(t, 0, "Measured side by side", "the teacher", "this model")
+	})
 	t.Run("nothing is sent twice", func(t *testing.T) {
 		o := cultivar(ctx, t, "train", garden, "--json", "--detach", "--seed", "5", "--name", "again")
 		o.expect(t, 0)
@@ -194,9 +198,9 @@ func TestWholePath(t *testing.T) {
 		if u := lines[1]; u.Event != "upload" || u.KnownImages != u.Images || lines[len(lines)-1].Event != "run" {
 			t.Errorf("lines %+v", lines)
 		}
-		cultivar(ctx, t, "cancel", "latest").expect(t, 0, "Run #2, again")
-		cultivar(ctx, t, "watch", "2").expect(t, 7, "cancelled")
-		cultivar(ctx, t, "download", "2").expect(t, 7, "has no model")
+		cultivar(ctx, t, "cancel", "latest").expect(t, 0, "Run #3, again")
+		cultivar(ctx, t, "watch", "3").expect(t, 7, "cancelled")
+		cultivar(ctx, t, "download", "3").expect(t, 7, "has no model")
 	})
 }
 

@@ -36,7 +36,7 @@ func (c *command) trainVerb() *cobra.Command {
 		Short: "Train a classifier and take the model files home",
 		Long: "Train a classifier on a folder with one folder of photos per class, and take the model files home.\n" +
 			"ctrl+c leaves: the training goes on, and `cultivar watch` shows it again.",
-		Example: "cultivar train ~/photos/flowers\ncultivar train ~/photos/flowers --email me@example.org\ncultivar train ~/photos/flowers --preset best --epochs 30 --output ~/models\ncultivar train ~/photos/flowers --detach --json",
+		Example: "cultivar train ~/photos/flowers\ncultivar train ~/photos/flowers --email me@example.org\ncultivar train ~/photos/flowers --preset best --epochs 30 --output ~/models\ncultivar train ~/photos/flowers --base mobilenet_v2 --distill 14\ncultivar train ~/photos/flowers --detach --json",
 		Args:    usage(cobra.ExactArgs(1)),
 	}
 	flags := cmd.Flags()
@@ -51,6 +51,7 @@ func (c *command) trainVerb() *cobra.Command {
 	flags.StringVar(&o.wishes.profile, "profile", "", "machine size of the server to train on (default: its first)")
 	_ = cmd.RegisterFlagCompletionFunc("profile", c.profileNames) // fails only for a flag that there is not
 	recipe := recipeFlags(flags)
+	flags.SetNormalizeFunc(shortNames)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r, err := recipe()
 		if err == nil && o.detach && flags.Changed("wait") && *wait {
@@ -82,6 +83,9 @@ func (c *command) train(ctx context.Context, folder string, recipe runspec.Recip
 	if err := o.wishes.possible(ctx, cl); err != nil {
 		return err
 	}
+	if err := findTeacher(ctx, cl, &recipe); err != nil {
+		return err
+	}
 	m, err := c.scan(ctx, folder)
 	if err != nil {
 		return err
@@ -110,6 +114,22 @@ func (c *command) train(ctx context.Context, folder string, recipe runspec.Recip
 		return err
 	}
 	return c.finish(ctx, cl, run, len(m.Classes), &downloadOptions{output: o.output, force: o.force})
+}
+
+// findTeacher names the run to learn from by its id, and refuses one that cannot be it before photos are sent.
+func findTeacher(ctx context.Context, cl *client.Client, recipe *runspec.Recipe) error {
+	if recipe.Teacher == "" {
+		return nil
+	}
+	run, err := find(ctx, cl, recipe.Teacher)
+	if err != nil {
+		return err
+	}
+	if err := succeeded(run); err != nil {
+		return errors.New("nothing can be learned from it: " + err.Error()) // not with the exit code of this training
+	}
+	recipe.Teacher = run.Id
+	return nil
 }
 
 // profileNames completes --profile with what the server has.

@@ -203,6 +203,9 @@ func show(f runspec.Field, r runspec.Recipe) string {
 	if f.Auto && (v == "0" || v == "") {
 		return "automatic"
 	}
+	if v == "" {
+		return "none"
+	}
 	if f.Type == runspec.List {
 		v = strings.ReplaceAll(v, ",", ", ")
 	}
