@@ -42,6 +42,7 @@ type Recipe struct {
 	Teacher            string  `json:"distill_teacher"`
 	TeacherTemperature float64 `json:"distill_temperature"`
 	TeacherWeight      float64 `json:"distill_weight"`
+	Prune              float64 `json:"prune"` // 0…0.9
 
 	Validation float64  `json:"validation_split"`
 	Test       float64  `json:"test_split"`
@@ -126,6 +127,10 @@ func (r Recipe) Validate() error {
 		if err := f.check(r); err != nil {
 			return err
 		}
+	}
+	if r.Prune > 0 && r.FinetuneEpochs == 0 {
+		return &FieldError{Field: "finetune_epochs", Text: fmt.Sprintf(
+			"finetune_epochs is 0, but what prune %g leaves has to be fine-tuned: set it to 8, say", r.Prune)}
 	}
 	if r.Validation+r.Test > 0.8 {
 		return &FieldError{Field: "validation_split", Text: fmt.Sprintf(

@@ -49,6 +49,7 @@ type Cell struct {
 // What a compared model is to the one that was trained.
 const (
 	RoleTeacher = "teacher" // it learned from this one
+	RoleWhole   = "whole"   // it is what was left of this one's network; here with a head alone, not fine-tuned
 	RoleTrained = "trained" // it itself
 )
 

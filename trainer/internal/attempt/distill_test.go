@@ -1,7 +1,6 @@
 package attempt_test
 
 import (
-	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -9,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cultivar-ml/cultivar/shared/manifest"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
 	"github.com/cultivar-ml/cultivar/trainer/internal/attempt"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/keras"
@@ -27,19 +25,6 @@ func taughtBy(t *testing.T, spec, other runspec.Spec) runspec.Spec {
 		spec.Teacher.Unrefit = filepath.Join(dir, runspec.UnrefitFile)
 	}
 	return spec
-}
-
-func report(t *testing.T, spec runspec.Spec) runspec.Report {
-	t.Helper()
-	content, err := os.ReadFile(filepath.Join(folder(t, spec), runspec.ArtifactsDir, runspec.EvaluationFile))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r runspec.Report
-	if err := json.Unmarshal(content, &r); err != nil {
-		t.Fatal(err)
-	}
-	return r
 }
 
 func warnings(t *testing.T, spec runspec.Spec) (texts []string) {
@@ -72,7 +57,7 @@ func TestDistill(t *testing.T) {
 	if w := warnings(t, student); len(w) > 0 {
 		t.Errorf("warnings %q", w)
 	}
-	compared := report(t, student).Compared
+	compared := report(t, folder(t, student)).Compared
 	if len(compared) != 2 {
 		t.Fatalf("compared %+v", compared)
 	}
@@ -104,8 +89,8 @@ func TestDistill(t *testing.T) {
 		if _, err := attempt.Run(t.Context(), other, attempt.Options{}); err != nil {
 			t.Fatal(err)
 		}
-		if w := warnings(t, other); len(w) != 1 || !strings.Contains(w[0], "another split") || report(t, other).Compared[0].Note == "" {
-			t.Errorf("warnings %q, compared %+v", w, report(t, other).Compared)
+		if w := warnings(t, other); len(w) != 1 || !strings.Contains(w[0], "another split") || report(t, folder(t, other)).Compared[0].Note == "" {
+			t.Errorf("warnings %q, compared %+v", w, report(t, folder(t, other)).Compared)
 		}
 	})
 	t.Run("no word of what it was before", func(t *testing.T) {
@@ -168,16 +153,7 @@ func TestUnrefit(t *testing.T) {
 // ofClass are the hashes of a class' images.
 func ofClass(t *testing.T, spec runspec.Spec, class string) (hashes []string) {
 	t.Helper()
-	f, err := os.Open(spec.Dataset.Manifest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	m, err := manifest.Decode(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, im := range m.Images {
+	for _, im := range images(t, spec) {
 		if im.Class == class {
 			hashes = append(hashes, im.SHA256)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -100,6 +101,9 @@ func (a *Attempt) caches(t *training) ([]*features.Cache, error) {
 // validation photos than the head of c; if it did not, the head alone is to be kept.
 func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training, c *checkpoint.Checkpoint, save func() error) (kept bool, err error) {
 	if t.cut.name == "" || a.stopped.Load() {
+		if t.pruned != nil {
+			a.journal.Log("warning", "Told to finish before fine-tuning, which pruning needs: nothing is pruned, and the head alone is kept.")
+		}
 		return false, nil
 	}
 	t.took = tuned{begun: time.Now()}
@@ -108,6 +112,9 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 			return false, fmt.Errorf("fine-tune: %w", err)
 		}
 		defer t.studio.close()
+	}
+	if err := a.prune(t, head.Head(c.State)); err != nil {
+		return false, fmt.Errorf("fine-tune: %w", err)
 	}
 	tuning, err := t.openTuning(ctx, head, c)
 	if err != nil {
@@ -149,9 +156,19 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 		kept, err = a.keepTuned(ctx, t, tuning, last, c)
 	}
 	if err == nil && !kept {
-		a.journal.Log("info", "Fine-tuning did not make it better on the validation photos: the head alone is kept.")
+		a.notTuned(t)
 	}
 	return kept, err
+}
+
+// notTuned says that the head alone is kept.
+func (a *Attempt) notTuned(t *training) {
+	if t.whole == nil {
+		a.journal.Log("info", "Fine-tuning did not make it better on the validation photos: the head alone is kept.")
+		return
+	}
+	t.unprune()
+	a.journal.Log("warning", "What pruning left did not learn the classes, so nothing is pruned, and the head alone is kept. Prune less, or fine-tune for more epochs.")
 }
 
 // openTuning prepares fine-tuning with the features of the last layer, whatever the head alone has learned from: with those
@@ -181,6 +198,9 @@ func (t *training) openTuning(ctx context.Context, head *fit.Training, c *checkp
 	_, loss, err := t.calibrate(head.Head(c.State))
 	if err != nil {
 		return nil, err
+	}
+	if t.whole != nil { // with fewer channels it need not do what the head could
+		loss = math.Log(float64(len(t.labels)))
 	}
 	return finetune.New(net, t.weights, from, d, finetune.Settings{HeadLoss: loss, Epochs: r.FinetuneEpochs, BatchSize: min(finetuneBatch, len(d.Train)),
 		Rate: r.FinetuneRate, Smoothing: r.Smoothing, Mixup: r.Mixup, Patience: r.Patience, Seed: r.Seed})

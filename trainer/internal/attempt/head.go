@@ -23,7 +23,7 @@ func (a *Attempt) keepHead(ctx context.Context, t *training, training *fit.Train
 	}
 	t.head = head.Cooled(temperature)
 	val := t.samples(manifest.Validation)
-	before, err := t.headAnswers(val)
+	before, err := t.headAnswers(t.head, val)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (a *Attempt) keepHead(ctx context.Context, t *training, training *fit.Train
 		a.journal.Log("info", fmt.Sprintf("The model that is kept has learned from the %d validation photos too, for %d epochs; the test photos measure it.",
 			len(val), c.State.BestEpoch))
 	}
-	t.answers, err = t.headAnswers(held)
+	t.answers, err = t.headAnswers(t.head, held)
 	return err
 }
 
@@ -59,15 +59,15 @@ func (t *training) calibrate(head fit.Head) (temperature, loss float64, err erro
 	return temperature, loss, nil
 }
 
-// headAnswers are the head's probabilities for samples.
-func (t *training) headAnswers(samples []fit.Sample) ([]float32, error) {
+// headAnswers are a head's probabilities for samples.
+func (t *training) headAnswers(head fit.Head, samples []fit.Sample) ([]float32, error) {
 	row := make([]float32, t.set.Dim())
 	var logits []float32
 	for _, s := range samples {
 		if err := t.set.Read(s.Row, row); err != nil {
 			return nil, err
 		}
-		logits = append(logits, t.head.Logits(row)...)
+		logits = append(logits, head.Logits(row)...)
 	}
 	return calibrate.Probabilities(logits, len(t.labels), 1), nil
 }

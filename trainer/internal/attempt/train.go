@@ -42,6 +42,8 @@ type training struct {
 	took    tuned   // by fine-tuning
 	head    fit.Head
 	teacher *teacher        // nil: none
+	pruned  *pruned         // what fine-tuning begins with; nil: the base as it is
+	whole   *whole          // what it was pruned from, from then on
 	tuned   network.Weights // arrays of the base that fine-tuning changed and that are kept; nil: none
 	answers []float32       // probabilities [n,classes] that what is kept gives for the held-out photos
 	// threshold is the probability below which the model is unsure of its answer; 0: there is none.
@@ -108,6 +110,9 @@ func (a *Attempt) prepare() (*training, error) {
 		a.journal.Log("info", note)
 	}
 	if err := a.resolveCut(t); err != nil {
+		return nil, err
+	}
+	if err := t.resolvePruning(); err != nil {
 		return nil, err
 	}
 	if err := a.loadTeacher(t); err != nil {

@@ -11,7 +11,7 @@ func (c *command) compared(models []runspec.Compared) {
 	if len(models) == 0 {
 		return
 	}
-	roles := map[string]string{runspec.RoleTeacher: "the teacher", runspec.RoleTrained: "this model"}
+	roles := map[string]string{runspec.RoleTeacher: "the teacher", runspec.RoleWhole: "unpruned", runspec.RoleTrained: "this model"}
 	t := newTable("", "base model", ">accuracy", ">weights", ">size", ">work per photo", ">ms a photo")
 	for _, m := range models {
 		role, ok := roles[m.Role]
