@@ -10,74 +10,69 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 )
 
+// other is a model to compare with, and what is known of it.
+type other struct {
+	model network.Model
+	about runspec.Compared
+}
+
 // compare sets the trained model, which is right on that share of the held-out photos, beside its teacher and what it was
 // pruned from. Without either there is nothing to compare.
 func (a *Attempt) compare(t *training, accuracy runspec.Float) ([]runspec.Compared, error) {
-	var others []runspec.Compared
+	var all []other
 	if t.teacher != nil {
-		c, err := a.compareTeacher(t)
+		o, err := a.teacherOf(t)
 		if err != nil {
 			return nil, err
 		}
-		others = append(others, c)
+		all = append(all, o)
 	}
 	if t.whole != nil {
-		c, err := t.compareWhole()
+		o, err := t.unpruned()
 		if err != nil {
 			return nil, err
 		}
-		others = append(others, c)
+		if lost := float64(o.about.Accuracy - accuracy); lost > lostPoint+1e-9 {
+			a.journal.Log("warning", fmt.Sprintf("The pruned model is right on %.1f %% of the held-out photos, where the whole base with a head alone is on %.1f %%; prune less, or fine-tune for more epochs.",
+				100*float64(accuracy), 100*float64(o.about.Accuracy)))
+		}
+		all = append(all, o)
 	}
-	if len(others) == 0 {
+	if len(all) == 0 {
 		return nil, nil
 	}
 	model, err := t.model()
 	if err != nil {
 		return nil, err
 	}
-	own, err := measured(model)
-	if err != nil {
-		return nil, err
-	}
-	own.Role, own.Base, own.Accuracy = runspec.RoleTrained, t.recipe.Base, accuracy
-	if last := others[len(others)-1]; last.Role == runspec.RoleWhole && float64(last.Accuracy-accuracy) > lostPoint+1e-9 {
-		a.journal.Log("warning", fmt.Sprintf("The pruned model is right on %.1f %% of the held-out photos, where the whole base with a head alone is on %.1f %%; prune less, or fine-tune for more epochs.",
-			100*float64(accuracy), 100*float64(last.Accuracy)))
-	}
-	return append(others, own), nil
+	return measured(append(all, other{model, runspec.Compared{Role: runspec.RoleTrained, Base: t.recipe.Base, Accuracy: accuracy}}))
 }
 
-func (a *Attempt) compareTeacher(t *training) (runspec.Compared, error) {
+func (a *Attempt) teacherOf(t *training) (other, error) {
 	right, asked, err := t.teacherRight()
-	if err != nil {
-		return runspec.Compared{}, err
-	}
-	c, err := measured(t.teacher.model)
-	c.Role, c.Run, c.Base = runspec.RoleTeacher, a.spec.Teacher.Run, a.spec.Teacher.Recipe.Base
-	c.Accuracy = runspec.Float(float64(right) / float64(max(1, asked)))
+	about := runspec.Compared{Role: runspec.RoleTeacher, Run: a.spec.Teacher.Run, Base: a.spec.Teacher.Recipe.Base,
+		Accuracy: runspec.Float(float64(right) / float64(max(1, asked)))}
 	if t.teacher.saw {
-		c.Note = "trained on another split of the photos, so it may know some of these"
+		about.Note = "trained on another split of the photos, so it may know some of these"
 	}
-	return c, err
+	return other{t.teacher.model, about}, err
 }
 
-// compareWhole measures the network before it was pruned, with the head alone.
-func (t *training) compareWhole() (runspec.Compared, error) {
+// unpruned is the network before channels were taken out, with the head alone.
+func (t *training) unpruned() (other, error) {
 	_, _, held := t.held()
 	answers, err := t.headAnswers(t.whole.head, held)
 	if err != nil {
-		return runspec.Compared{}, err
+		return other{}, err
 	}
 	net, err := t.whole.base.WithHead(len(t.labels), 0)
 	if err != nil {
-		return runspec.Compared{}, err
+		return other{}, err
 	}
 	weights := maps.Clone(t.whole.weights)
 	setHead(weights, t.whole.head)
-	c, err := measured(network.Model{Network: net, Weights: weights, Labels: t.labels})
-	c.Role, c.Base, c.Accuracy = runspec.RoleWhole, t.recipe.Base, runspec.Float(accuracy(answers, classes(held)))
-	c.Note = "with a head alone, not fine-tuned"
-	return c, err
+	return other{network.Model{Network: net, Weights: weights, Labels: t.labels}, runspec.Compared{Role: runspec.RoleWhole,
+		Base: t.recipe.Base, Accuracy: runspec.Float(accuracy(answers, classes(held))), Note: "with a head alone, not fine-tuned"}}, nil
 }
 
 // teacherRight counts the held-out photos that the teacher answered for, and those that it is right on.
@@ -100,20 +95,29 @@ func (t *training) teacherRight() (right, asked int, err error) {
 	return right, asked, nil
 }
 
-// measured is what a model with its head costs.
-func measured(m network.Model) (runspec.Compared, error) {
-	params, err := m.Network.Params()
-	if err != nil {
-		return runspec.Compared{}, fmt.Errorf("compare models: %w", err)
-	}
-	macs, err := m.Network.MACs()
-	if err != nil {
-		return runspec.Compared{}, fmt.Errorf("compare models: %w", err)
-	}
-	ms, err := export.Speed(m)
-	if err != nil {
-		return runspec.Compared{}, fmt.Errorf("compare models: %w", err)
-	}
+// measured adds what the models cost.
+func measured(all []other) ([]runspec.Compared, error) {
 	const float = 4 // bytes
-	return runspec.Compared{Params: int64(params), Bytes: float * int64(params), MACs: int64(macs), MsPerImage: runspec.Float(ms)}, nil
+	var models []network.Model
+	for _, o := range all {
+		models = append(models, o.model)
+	}
+	ms, err := export.Speeds(models...)
+	if err != nil {
+		return nil, fmt.Errorf("compare models: %w", err)
+	}
+	out := make([]runspec.Compared, len(all))
+	for i, o := range all {
+		params, err := o.model.Network.Params()
+		if err != nil {
+			return nil, fmt.Errorf("compare models: %w", err)
+		}
+		macs, err := o.model.Network.MACs()
+		if err != nil {
+			return nil, fmt.Errorf("compare models: %w", err)
+		}
+		out[i] = o.about
+		out[i].Params, out[i].Bytes, out[i].MACs, out[i].MsPerImage = int64(params), float*int64(params), int64(macs), runspec.Float(ms[i])
+	}
+	return out, nil
 }

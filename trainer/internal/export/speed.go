@@ -7,27 +7,35 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 )
 
-// timedRounds is how often Speed runs a batch; the fastest counts, as what else the machine does only makes it slower.
-const timedRounds = 8
+// timedRounds is how often Speeds runs a batch of each model; the fastest counts, as what else the machine does only makes it
+// slower.
+const timedRounds = 12
 
-// Speed is milliseconds an image that a model in memory takes in batches on all cores, as Check times its files.
-func Speed(m network.Model) (float64, error) {
-	r, err := runnerOf(m)
-	if err != nil {
-		return 0, fmt.Errorf("time %s: %w", m.Network.Name, err)
+// Speeds are milliseconds an image that models in memory take in batches on all cores, as Check times its files. The models
+// take turns, so that they are compared fairly.
+func Speeds(models ...network.Model) ([]float64, error) {
+	runners := make([]*Runner, len(models))
+	for i, m := range models {
+		r, err := runnerOf(m)
+		if err != nil {
+			return nil, fmt.Errorf("time %s: %w", m.Network.Name, err)
+		}
+		defer r.Close()
+		runners[i] = r
 	}
-	defer r.Close()
-	images := make([]float32, batchSize*r.Size*r.Size*3)
-	var fastest time.Duration
+	ms := make([]float64, len(models))
 	for round := range timedRounds + 1 {
-		start := time.Now()
-		if _, err := r.predict(images); err != nil {
-			return 0, fmt.Errorf("time %s: %w", m.Network.Name, err)
-		}
-		// The first run of a session plans its memory and optimises the graph.
-		if took := time.Since(start); round == 1 || round > 1 && took < fastest {
-			fastest = took
+		for i, r := range runners {
+			images := make([]float32, batchSize*r.Size*r.Size*3)
+			start := time.Now()
+			if _, err := r.predict(images); err != nil {
+				return nil, fmt.Errorf("time %s: %w", models[i].Network.Name, err)
+			}
+			// The first run of a session plans its memory and optimises the graph.
+			if took := float64(time.Since(start).Microseconds()) / 1000 / batchSize; round == 1 || round > 1 && took < ms[i] {
+				ms[i] = took
+			}
 		}
 	}
-	return float64(fastest.Microseconds()) / 1000 / batchSize, nil
+	return ms, nil
 }
