@@ -11,6 +11,7 @@ import (
 	"github.com/cultivar-ml/cultivar/shared/runspec"
 	"github.com/cultivar-ml/cultivar/trainer/internal/attempt"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/keras"
+	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 	"github.com/cultivar-ml/cultivar/trainer/internal/tasktest"
 	"github.com/cultivar-ml/cultivar/trainer/internal/weights"
 )
@@ -40,6 +41,7 @@ func warnings(t *testing.T, spec runspec.Spec) (texts []string) {
 // TestDistill has a student learn from a teacher's answers alone, with the classes in another order.
 func TestDistill(t *testing.T) {
 	first := small(t, t.TempDir(), 30)
+	first.Recipe.ImageSize = 128
 	if _, err := attempt.Run(t.Context(), first, attempt.Options{}); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +53,7 @@ func TestDistill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if result.TestAccuracy == nil || *result.TestAccuracy < 0.6 {
+	if result.TestAccuracy == nil || *result.TestAccuracy < 0.55 {
 		t.Errorf("the student: %+v", result)
 	}
 	if w := warnings(t, student); len(w) > 0 {
@@ -66,10 +68,10 @@ func TestDistill(t *testing.T) {
 		t.Errorf("compared %+v", compared)
 	}
 	// The teacher sees several depths, its student the last one alone.
-	if teacher.Params <= own.Params || own.Bytes != 4*own.Params || own.MACs < 300e6 || own.MsPerImage <= 0 || teacher.MsPerImage <= 0 {
+	if teacher.Params <= own.Params || own.Bytes != 4*own.Params || own.MACs < 100e6 || own.MsPerImage <= 0 || teacher.MsPerImage <= 0 {
 		t.Errorf("compared %+v", compared)
 	}
-	if own.Accuracy != *result.TestAccuracy || teacher.Accuracy < 0.6 {
+	if own.Accuracy != *result.TestAccuracy || teacher.Accuracy < 0.55 {
 		t.Errorf("accuracies %v and %v of %v", teacher.Accuracy, own.Accuracy, *result.TestAccuracy)
 	}
 	t.Run("nothing is asked twice", func(t *testing.T) {
@@ -91,6 +93,27 @@ func TestDistill(t *testing.T) {
 		}
 		if w := warnings(t, other); len(w) != 1 || !strings.Contains(w[0], "another split") || report(t, folder(t, other)).Compared[0].Note == "" {
 			t.Errorf("warnings %q, compared %+v", w, report(t, folder(t, other)).Compared)
+		}
+	})
+	t.Run("what it was before counts", func(t *testing.T) {
+		nothing := map[string]network.Tensor{"predictions/bias": {Shape: []int{6}, Data: []float32{9, 0, 0, 0, 0, 0}}}
+		content, err := weights.Encode(nothing, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), runspec.UnrefitFile)
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		other := again(student, "before")
+		teacher := *other.Teacher
+		teacher.Unrefit = file
+		other.Teacher = &teacher
+		if _, err := attempt.Run(t.Context(), other, attempt.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if compared := report(t, folder(t, other)).Compared; compared[0].Accuracy > 0.5 {
+			t.Errorf("a teacher that mostly said one thing is right as often as %v", compared[0].Accuracy)
 		}
 	})
 	t.Run("no word of what it was before", func(t *testing.T) {
