@@ -46,6 +46,7 @@ func (f *Float) UnmarshalJSON(b []byte) error {
 const (
 	PhasePrepare  = "prepare"
 	PhaseFeatures = "features"
+	PhaseTeacher  = "teacher" // the teacher's answers; only where the recipe names one
 	PhaseHead     = "head"
 	PhaseFinetune = "finetune" // the blocks behind the cut and the head; only where the recipe asks for it
 	PhaseEvaluate = "evaluate"

@@ -39,7 +39,9 @@ type Field struct {
 }
 
 // Fields returns the recipe table in the order people should see it. The slice is the caller's own.
-func Fields() []Field { return slices.Concat(learningFields(), tuningFields(), closingFields()) }
+func Fields() []Field {
+	return slices.Concat(learningFields(), tuningFields(), compressionFields(), closingFields())
+}
 
 // learningFields say what the head learns from, and how.
 func learningFields() []Field {

@@ -19,6 +19,9 @@ const (
 	ReportFile     = "report.html"     // artifact: a page on how good the model is and where it errs
 	CardFile       = "model-card.md"   // artifact: what others should know of the model
 	UsageFile      = "usage.md"        // artifact: samples of its use
+	// UnrefitFile lies in an executor's folder once its model has learned from the validation photos too: the arrays that
+	// this changed, from before, as safetensors. What learns from the model must not hear of those photos.
+	UnrefitFile = "unrefit.safetensors"
 )
 
 // Formats of artifacts that are no models.

@@ -19,31 +19,37 @@ const (
 // Recipe is all hyperparameters of one training. Zero in a field described as "0: chosen at the start" is resolved by
 // the trainer and recorded in the run. The table in fields.go gives range, unit, defaults and a sentence for each.
 type Recipe struct {
-	Preset         Preset   `json:"preset"`
-	Base           string   `json:"base"`
-	ImageSize      int      `json:"image_size"`
-	Preprocessing  string   `json:"preprocessing"`
-	Views          int      `json:"views"`
-	Features       string   `json:"features"`
-	Head           string   `json:"head"`
-	L2             float64  `json:"l2"`
-	Epochs         int      `json:"epochs"`
-	BatchSize      int      `json:"batch_size"`
-	LearningRate   float64  `json:"learning_rate"`
-	Dropout        float64  `json:"dropout"`
-	ClassWeights   string   `json:"class_weights"`
-	Patience       int      `json:"patience"`
-	FinetuneEpochs int      `json:"finetune_epochs"`
-	FinetuneRate   float64  `json:"finetune_rate"`
-	Cut            string   `json:"cut"`
-	Smoothing      float64  `json:"label_smoothing"`
-	Mixup          float64  `json:"mixup"`
-	Validation     float64  `json:"validation_split"`
-	Test           float64  `json:"test_split"`
-	TimeBudget     int      `json:"time_budget_seconds"`
-	StartFrom      string   `json:"start_from"`
-	Seed           int64    `json:"seed"`
-	Exports        []string `json:"exports"`
+	Preset         Preset  `json:"preset"`
+	Base           string  `json:"base"`
+	ImageSize      int     `json:"image_size"`
+	Preprocessing  string  `json:"preprocessing"`
+	Views          int     `json:"views"`
+	Features       string  `json:"features"`
+	Head           string  `json:"head"`
+	L2             float64 `json:"l2"`
+	Epochs         int     `json:"epochs"`
+	BatchSize      int     `json:"batch_size"`
+	LearningRate   float64 `json:"learning_rate"`
+	Dropout        float64 `json:"dropout"`
+	ClassWeights   string  `json:"class_weights"`
+	Patience       int     `json:"patience"`
+	FinetuneEpochs int     `json:"finetune_epochs"`
+	FinetuneRate   float64 `json:"finetune_rate"`
+	Cut            string  `json:"cut"`
+	Smoothing      float64 `json:"label_smoothing"`
+	Mixup          float64 `json:"mixup"`
+	// The finished run that this one learns from as well, and how; empty: none.
+	Teacher            string  `json:"distill_teacher"`
+	TeacherTemperature float64 `json:"distill_temperature"`
+	TeacherWeight      float64 `json:"distill_weight"`
+	Prune              float64 `json:"prune"` // 0…0.9
+
+	Validation float64  `json:"validation_split"`
+	Test       float64  `json:"test_split"`
+	TimeBudget int      `json:"time_budget_seconds"`
+	StartFrom  string   `json:"start_from"`
+	Seed       int64    `json:"seed"`
+	Exports    []string `json:"exports"`
 }
 
 // NoCut as Recipe.Cut asks for fine-tuning of the whole base model.
@@ -123,6 +129,10 @@ func (r Recipe) Validate() error {
 		if err := f.check(r); err != nil {
 			return err
 		}
+	}
+	if r.Prune > 0 && r.FinetuneEpochs == 0 {
+		return &FieldError{Field: "finetune_epochs", Text: fmt.Sprintf(
+			"finetune_epochs is 0, but what prune %g leaves has to be fine-tuned: set it to 8, say", r.Prune)}
 	}
 	if r.Validation+r.Test > 0.8 {
 		return &FieldError{Field: "validation_split", Text: fmt.Sprintf(

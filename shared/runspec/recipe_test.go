@@ -130,6 +130,18 @@ func TestValidateBounds(t *testing.T) {
 	}
 }
 
+func TestPruningNeedsFineTuning(t *testing.T) {
+	r := runspec.Default(runspec.Quick)
+	r.Prune = 0.5
+	if err := r.Validate(); err == nil || !strings.Contains(err.Error(), "finetune_epochs is 0, but what prune 0.5 leaves") {
+		t.Errorf("without fine-tuning: %v", err)
+	}
+	r.FinetuneEpochs = 1
+	if err := r.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestValidateNamesWhatIsAllowed(t *testing.T) {
 	for _, tc := range []struct{ field, value, says string }{
 		{"preset", "fast", "quick, balanced, best"},

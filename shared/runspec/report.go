@@ -14,6 +14,8 @@ type Report struct {
 	// Mislabelled are photos of all splits that probably lie in the wrong folder, the likeliest first. Absent in what is
 	// measured on a finished model, which cannot tell.
 	Mislabelled []Mislabelled `json:"mislabelled,omitempty"`
+	// Compared sets the model beside others; none where there is nothing to compare with.
+	Compared []Compared `json:"compared,omitempty"`
 }
 
 // Mislabelled is a photo whose label is doubted: models that had not learned from it were confident of another one
@@ -42,4 +44,24 @@ type Cell struct {
 	Actual    int `json:"actual"`
 	Predicted int `json:"predicted"`
 	Count     int `json:"count"`
+}
+
+// What a compared model is to the one that was trained.
+const (
+	RoleTeacher = "teacher" // it learned from this one
+	RoleWhole   = "whole"   // it is what was left of this one's network; here with a head alone, not fine-tuned
+	RoleTrained = "trained" // it itself
+)
+
+// Compared is a model in figures, all measured in one run on the same photos and machine.
+type Compared struct {
+	Role       string `json:"role"`
+	Run        string `json:"run,omitempty"` // of the teacher
+	Base       string `json:"base"`
+	Accuracy   Float  `json:"accuracy"`     // on the evaluation's photos, 0…1
+	Params     int64  `json:"params"`       // weights, head included
+	Bytes      int64  `json:"bytes"`        // of them as float32
+	MACs       int64  `json:"macs"`         // multiply-adds an image
+	MsPerImage Float  `json:"ms_per_image"` // milliseconds, in batches on all cores, decoding not counted
+	Note       string `json:"note,omitempty"`
 }

@@ -26,12 +26,22 @@ type Spec struct {
 	Attempt  int      `json:"attempt"` // from 1
 	Dataset  Dataset  `json:"dataset"`
 	Recipe   Recipe   `json:"recipe"`
-	Model    string   `json:"model,omitempty"`  // Evaluate, Predict: path of the .h5 artifact to use
-	Inputs   string   `json:"inputs,omitempty"` // Predict: path of a pack with the images, answered in its order
+	Model    string   `json:"model,omitempty"`   // Evaluate, Predict: path of the .h5 artifact to use
+	Inputs   string   `json:"inputs,omitempty"`  // Predict: path of a pack with the images, answered in its order
+	Teacher  *Teacher `json:"teacher,omitempty"` // Train: where the recipe's distill_teacher is
 	Paths    Paths    `json:"paths"`
 	Callback Callback `json:"callback"`
 	Parts    int      `json:"parts,omitempty"`  // Features: how many trainers share the work; each is told its index from 0
 	Photos   *Photos  `json:"photos,omitempty"` // Planning: what there is to say of images without a manifest; Dataset is empty then
+}
+
+// Teacher is a finished run that a training learns from as well.
+type Teacher struct {
+	Run     string `json:"run"`
+	Model   string `json:"model"`             // path of its .h5 or .keras artifact, read only
+	Unrefit string `json:"unrefit,omitempty"` // path of its UnrefitFile, if it left one
+	Digest  string `json:"digest"`            // of the dataset that it was trained on
+	Recipe  Recipe `json:"recipe"`            // its own, resolved
 }
 
 // Dataset names the images of a task.

@@ -382,16 +382,17 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 // trainer is a script's view of its attempt.
 type trainer struct {
-	ctx  context.Context
-	spec runspec.Spec
-	dir  string
-	err  error
+	ctx    context.Context
+	spec   runspec.Spec
+	mounts []runner.Mount
+	dir    string
+	err    error
 }
 
 const executor = "p1-1"
 
 func openTrainer(ctx context.Context, job runner.Job) *trainer {
-	t := &trainer{ctx: ctx}
+	t := &trainer{ctx: ctx, mounts: job.Mounts}
 	b, err := os.ReadFile(job.Spec)
 	if err == nil {
 		t.spec, err = runspec.ParseSpec(b)

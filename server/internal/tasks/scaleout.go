@@ -116,8 +116,10 @@ func (s *Service) complete(ctx context.Context, t store.Task, spec *runspec.Spec
 	}
 	switch t.Kind {
 	case runspec.Train:
-		spec.Paths.Previous, err = s.previous(ctx, t)
-		return mounts, err
+		if spec.Paths.Previous, err = s.previous(ctx, t); err != nil {
+			return nil, err
+		}
+		return s.seatTeacher(ctx, t, spec, mounts)
 	case runspec.Planning:
 		if t.Dataset == "" {
 			spec.Dataset.Manifest = ""

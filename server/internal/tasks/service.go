@@ -112,9 +112,13 @@ func (s *Service) CreateRun(ctx context.Context, user string, c api.RunCreate) (
 	if err != nil {
 		return store.Task{}, err
 	}
+	classes := classNames(d)
+	if err := s.settleTeacher(ctx, user, &recipe, classes); err != nil {
+		return store.Task{}, err
+	}
 	t := store.Task{
 		ID: auth.NewID(), Owner: user, Kind: runspec.Train, Name: d.Name,
-		Dataset: d.ID, DatasetName: d.Name, Digest: d.Digest, Recipe: recipe,
+		Dataset: d.ID, DatasetName: d.Name, Digest: d.Digest, Classes: classes, Recipe: recipe,
 	}
 	if c.Profile != nil {
 		t.Profile = *c.Profile
@@ -128,7 +132,6 @@ func (s *Service) CreateRun(ctx context.Context, user string, c api.RunCreate) (
 			return store.Task{}, invalidField("name", "may have at most 200 bytes")
 		}
 	}
-	t.Classes = classNames(d)
 	return s.add(ctx, t)
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"path"
-	"strconv"
-	"strings"
 
 	"github.com/cultivar-ml/cultivar/server/internal/runner"
 	"github.com/cultivar-ml/cultivar/server/internal/store"
@@ -19,10 +17,7 @@ func (s *Service) resolveStart(ctx context.Context, user string, r *runspec.Reci
 	if r.StartFrom == "" {
 		return nil
 	}
-	t, err := s.store.Run(ctx, user, r.StartFrom)
-	if n, isNumber := strconv.Atoi(strings.TrimPrefix(r.StartFrom, "#")); errors.Is(err, store.ErrNotFound) && isNumber == nil {
-		t, err = s.store.RunByNumber(ctx, user, n)
-	}
+	t, err := s.runOf(ctx, user, r.StartFrom)
 	if errors.Is(err, store.ErrNotFound) {
 		return invalidField("recipe.start_from", "names no run of yours")
 	}

@@ -127,9 +127,20 @@ func (a *Attempt) keepTuned(ctx context.Context, t *training, tuning *finetune.T
 	t.left.TunedHead = t.left.TunedHead.Unclipped()
 	a.result.BestEpoch, a.result.Recipe = c.State.Epoch+s.BestEpoch, &t.recipe
 	a.result.ValAccuracy = runspec.Float(accuracy(calibrate.Mixed(first, second, share), classes(val)))
+	settled := func() (network.Weights, fit.Head) {
+		tuned, head := tuning.Model(s)
+		head = head.Cooled(temperature / (1 - share))
+		if share > 0 {
+			head = p.head.Cooled(temperature / share).Beside(head)
+		}
+		return tuned, head
+	}
 	_, _, held := t.held()
 	refit := t.took.each() * float64(finetune.RefitEpochs(c.Recipe.FinetuneEpochs))
 	if len(t.samples(manifest.Test)) > 0 && !a.stopped.Load() && !a.late(t.budget, refit) {
+		if err := a.keepUnrefit(settled()); err != nil {
+			return false, err
+		}
 		if s, err = tuning.Refit(ctx, s); err != nil {
 			return false, fmt.Errorf("fine-tune: %w", err)
 		}
@@ -145,11 +156,10 @@ func (a *Attempt) keepTuned(ctx context.Context, t *training, tuning *finetune.T
 	}
 	t.answers = calibrate.Probabilities(calibrate.Mixed(first, second, share), len(t.labels), temperature)
 	t.base = t.plain
-	t.tuned, t.head = tuning.Model(s)
-	t.head = t.head.Cooled(temperature / (1 - share))
 	if share > 0 {
-		t.base, t.head = p.net, p.head.Cooled(temperature/share).Beside(t.head)
+		t.base = p.net
 	}
+	t.tuned, t.head = settled()
 	return true, nil
 }
 

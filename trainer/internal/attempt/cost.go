@@ -115,6 +115,9 @@ func (m tuned) tell(note plan.Note, cut string, images, val int) {
 
 // learnedTuning notes what fine-tuning took, before what is kept of it is settled.
 func (a *Attempt) learnedTuning(t *training) {
+	if t.whole != nil { // faster than the rate is for
+		return
+	}
 	took, images, val := t.took, len(plainViews(t.samples(manifest.Train))), len(t.samples(manifest.Validation))
 	a.learned(func(note plan.Note) { took.tell(note, t.cut.name, images, val) })
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -31,6 +32,9 @@ func (t *training) close() {
 	t.set.Close()
 	if t.cut.set != nil {
 		t.cut.set.Close()
+	}
+	if t.teacher != nil && t.teacher.set != nil {
+		t.teacher.set.Close()
 	}
 }
 
@@ -84,7 +88,7 @@ func (a *Attempt) caches(t *training) ([]*features.Cache, error) {
 	}
 	var caches []*features.Cache
 	for _, key := range keys {
-		c, err := features.Open(a.spec.Paths.Features, key, fmt.Sprintf("%s-%d-%s", a.spec.Task, a.spec.Attempt, a.executor))
+		c, err := features.Open(a.spec.Paths.Features, key, a.writer())
 		if err != nil {
 			return nil, err
 		}
@@ -96,10 +100,10 @@ func (a *Attempt) caches(t *training) ([]*features.Cache, error) {
 // finetune adapts the blocks behind the cut, if there is one. kept tells whether that made the model better on the
 // validation photos than the head of c; if it did not, the head alone is to be kept.
 func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training, c *checkpoint.Checkpoint, save func() error) (kept bool, err error) {
-	if t.cut.name == "" || a.stopped.Load() {
-		return false, nil
-	}
-	if !a.epochsInTime(t, c) {
+	if t.cut.name == "" || a.stopped.Load() || !a.epochsInTime(t, c) {
+		if t.pruned != nil {
+			a.journal.Log("warning", "It ends before fine-tuning, which pruning needs: nothing is pruned, and the head alone is kept.")
+		}
 		return false, nil
 	}
 	t.took = tuned{begun: time.Now()}
@@ -108,6 +112,9 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 			return false, fmt.Errorf("fine-tune: %w", err)
 		}
 		defer t.studio.close()
+	}
+	if err := a.prune(t, head.Head(c.State)); err != nil {
+		return false, fmt.Errorf("fine-tune: %w", err)
 	}
 	tuning, err := a.openTuning(ctx, t, head, c)
 	if err != nil {
@@ -149,16 +156,26 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 		kept, err = a.keepTuned(ctx, t, tuning, last, c)
 	}
 	if err == nil && !kept {
-		a.journal.Log("info", "Fine-tuning did not make it better on the validation photos: the head alone is kept.")
+		a.notTuned(t)
 	}
 	return kept, err
+}
+
+// notTuned says that the head alone is kept.
+func (a *Attempt) notTuned(t *training) {
+	if t.whole == nil {
+		a.journal.Log("info", "Fine-tuning did not make it better on the validation photos: the head alone is kept.")
+		return
+	}
+	t.unprune()
+	a.journal.Log("warning", "What pruning left did not learn the classes, so nothing is pruned, and the head alone is kept. Prune less, or fine-tune for more epochs.")
 }
 
 // openTuning prepares fine-tuning with the features of the last layer, whatever the head alone has learned from: with those
 // of several depths it learned by heart. It begins where an earlier run has ended, if there is one that fine-tuned.
 func (a *Attempt) openTuning(ctx context.Context, t *training, head *fit.Training, c *checkpoint.Checkpoint) (*finetune.Training, error) {
 	r, net := c.Recipe, t.plain
-	d := finetune.Data{Train: t.samples(manifest.Train), Val: t.samples(manifest.Validation), Weights: head.ClassWeights(c.Recipe.ClassWeights)}
+	d := finetune.Data{Train: t.samples(manifest.Train), Val: t.samples(manifest.Validation), Weights: head.ClassWeights(c.Recipe.ClassWeights), Teacher: t.lesson()}
 	if t.cut.cached() {
 		var err error
 		if net, err = net.Suffix(t.cut.name); err != nil {
@@ -187,6 +204,9 @@ func (a *Attempt) openTuning(ctx context.Context, t *training, head *fit.Trainin
 	_, loss, err := t.calibrate(head.Head(c.State))
 	if err != nil {
 		return nil, err
+	}
+	if t.whole != nil { // with fewer channels it need not do what the head could
+		loss = math.Log(float64(len(t.labels)))
 	}
 	return finetune.New(net, weights, from, d, finetune.Settings{HeadLoss: loss, Epochs: r.FinetuneEpochs, BatchSize: min(finetuneBatch, len(d.Train)),
 		Rate: r.FinetuneRate, Smoothing: r.Smoothing, Mixup: r.Mixup, Patience: r.Patience, Seed: r.Seed})

@@ -51,6 +51,9 @@ func (a *Attempt) evaluateHead(ctx context.Context, t *training) error {
 	if report.Mislabelled, err = a.doubtLabels(ctx, t); err != nil {
 		return err
 	}
+	if report.Compared, err = a.compare(t, report.Accuracy); err != nil {
+		return err
+	}
 	progress(len(samples), len(samples))
 	t.evaluation = report
 	a.journal.Add(runspec.TypeEvaluation, report.Evaluation)
@@ -86,25 +89,37 @@ func (t *training) model() (network.Model, error) {
 	if t.recipe.Head == fit.Dense {
 		dropout = t.recipe.Dropout
 	}
-	net, weights := t.base, maps.Clone(t.weights)
+	weights := maps.Clone(t.weights)
 	maps.Copy(weights, t.tuned)
-	var err error
-	if t.head.Deviation != nil {
-		if net, err = net.Clipped(); err != nil {
-			return network.Model{}, fmt.Errorf("put the head on the base: %w", err)
-		}
-		maps.Copy(weights, network.ClipWeights(t.head.Mean, t.head.Deviation, fit.Reach))
+	m, err := headed(t.base, weights, t.head, dropout)
+	m.Labels, m.Usage = t.labels, network.Usage{Crop: t.key.Fit == data.Crop, Threshold: t.threshold}
+	return m, err
+}
+
+// headed is a base, whose weights are given, with a head.
+func headed(base network.Network, weights network.Weights, head fit.Head, dropout float64) (network.Model, error) {
+	net, err := base.Clipped()
+	if err == nil {
+		net, err = net.WithHead(len(head.Bias), float32(dropout))
 	}
-	if net, err = net.WithHead(len(t.labels), float32(dropout)); err != nil {
+	if err != nil {
 		return network.Model{}, fmt.Errorf("put the head on the base: %w", err)
 	}
-	weights[network.PredictionsName+"/kernel"] = network.Tensor{Shape: []int{net.FeatureDim, len(t.labels)}, Data: t.head.Kernel}
-	weights[network.PredictionsName+"/bias"] = network.Tensor{Shape: []int{len(t.labels)}, Data: t.head.Bias}
+	weights = maps.Clone(weights)
+	maps.Copy(weights, headWeights(head))
 	if err := net.Validate(weights); err != nil {
 		return network.Model{}, fmt.Errorf("put the head on the base: %w", err)
 	}
-	return network.Model{Network: net, Weights: weights, Labels: t.labels,
-		Usage: network.Usage{Crop: t.key.Fit == data.Crop, Threshold: t.threshold}}, nil
+	return network.Model{Network: net, Weights: weights}, nil
+}
+
+// headWeights are a head's arrays, and those that clip what it sees.
+func headWeights(head fit.Head) network.Weights {
+	w := network.ClipWeights(head.Mean, head.Deviation, fit.Reach)
+	classes := len(head.Bias)
+	w[network.PredictionsName+"/kernel"] = network.Tensor{Shape: []int{len(head.Kernel) / classes, classes}, Data: head.Kernel}
+	w[network.PredictionsName+"/bias"] = network.Tensor{Shape: []int{classes}, Data: head.Bias}
+	return w
 }
 
 // export writes the files that people take home and proves them.

@@ -23,13 +23,16 @@ func (a *Attempt) keepHead(ctx context.Context, t *training, training *fit.Train
 	}
 	t.head = head.Cooled(temperature)
 	val := t.samples(manifest.Validation)
-	before, err := t.headAnswers(val)
+	before, err := t.headAnswers(t.head, val)
 	if err != nil {
 		return err
 	}
 	t.threshold = calibrate.Threshold(before, classes(val))
 	_, _, held := t.held()
 	if len(t.samples(manifest.Test)) > 0 && !a.stopped.Load() {
+		if err := a.keepUnrefit(nil, t.head); err != nil {
+			return err
+		}
 		if head, err = training.Refit(ctx, c.Recipe, c.State); err != nil {
 			return fmt.Errorf("train the head: %w", err)
 		}
@@ -37,7 +40,7 @@ func (a *Attempt) keepHead(ctx context.Context, t *training, training *fit.Train
 		a.journal.Log("info", fmt.Sprintf("The model that is kept has learned from the %d validation photos too, for %d epochs; the test photos measure it.",
 			len(val), c.State.BestEpoch))
 	}
-	t.answers, err = t.headAnswers(held)
+	t.answers, err = t.headAnswers(t.head, held)
 	return err
 }
 
@@ -52,9 +55,9 @@ func (t *training) calibrate(head fit.Head) (temperature, loss float64, err erro
 	return temperature, loss, nil
 }
 
-// headAnswers are the head's probabilities for samples.
-func (t *training) headAnswers(samples []fit.Sample) ([]float32, error) {
-	logits, err := t.headLogits(t.head, span{0, t.set.Dim()}, samples)
+// headAnswers are a head's probabilities for samples.
+func (t *training) headAnswers(head fit.Head, samples []fit.Sample) ([]float32, error) {
+	logits, err := t.headLogits(head, span{0, t.set.Dim()}, samples)
 	if err != nil {
 		return nil, err
 	}

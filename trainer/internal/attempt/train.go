@@ -43,6 +43,9 @@ type training struct {
 	earlier *earlier    // run that is gone on from; nil: none
 	left    start.Start // for a later run to go on from
 	head    fit.Head
+	teacher *teacher        // nil: none
+	pruned  *pruned         // what fine-tuning begins with; nil: the base as it is
+	whole   *whole          // what it was pruned from, from then on
 	tuned   network.Weights // arrays of the base that fine-tuning changed and that are kept; nil: none
 	answers []float32       // probabilities [n,classes] that what is kept gives for the held-out photos
 	// threshold is the probability below which the model is unsure of its answer; 0: there is none.
@@ -61,6 +64,9 @@ func (a *Attempt) train(ctx context.Context) error {
 		return err
 	}
 	defer t.close()
+	if err := a.askTeacher(ctx, t); err != nil {
+		return err
+	}
 	if err := a.trainHead(ctx, t); err != nil {
 		return err
 	}
@@ -107,6 +113,12 @@ func (a *Attempt) prepare(ctx context.Context) (*training, error) {
 		a.journal.Log("info", note)
 	}
 	if err := a.resolveCut(t); err != nil {
+		return nil, err
+	}
+	if err := t.resolvePruning(); err != nil {
+		return nil, err
+	}
+	if err := a.loadTeacher(t); err != nil {
 		return nil, err
 	}
 	took := time.Since(a.started).Seconds()
@@ -157,19 +169,7 @@ func (a *Attempt) computeFeatures(ctx context.Context, t *training) error {
 		Problem: func(item data.Item, fault *data.Fault) {
 			a.problem(item, t.labels[item.Class], fault)
 		}}
-	var sets []*features.Set
-	err = a.untilStopped(ctx, func(ctx context.Context) (err error) {
-		sets, err = pass.Run(ctx, caches...)
-		return err
-	})
-	if err != nil && ctx.Err() == nil && a.stopped.Load() {
-		a.journal.Log("info", "Told to finish now: going on with the photos looked at so far.")
-		sets, err = features.FindAll(caches, pass.Rows())
-	}
-	var store *data.StoreError
-	if errors.As(err, &store) {
-		return fail(runspec.ExitBadData, "%s", store.Text)
-	}
+	sets, err := a.compute(ctx, pass, caches...)
 	if err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func (t *training) fitData() (fit.Data, error) {
 		return fit.Data{}, err
 	}
 	d := fit.Data{Dim: t.set.Dim(), Classes: len(t.labels), Parts: parts, Train: t.samples(manifest.Train),
-		Val: t.samples(manifest.Validation), Read: t.set.Read}
+		Val: t.samples(manifest.Validation), Teacher: t.lesson(), Read: t.set.Read}
 	if len(d.Train) == 0 {
 		return d, fail(runspec.ExitNoImages, "none of the %d images could be read; see the list of problems", len(t.items))
 	}

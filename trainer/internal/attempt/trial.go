@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -262,7 +263,8 @@ func (x *trial) model(t *training) (network.Model, error) {
 		made.labels[i] = fmt.Sprintf("class %d", i+1)
 	}
 	r := random()
-	made.head = fit.Head{Kernel: make([]float32, t.base.FeatureDim*trialClasses), Bias: make([]float32, trialClasses)}
+	dim := t.base.FeatureDim
+	made.head = fit.Head{Mean: make([]float32, dim), Deviation: slices.Repeat([]float32{1}, dim), Kernel: make([]float32, dim*trialClasses), Bias: make([]float32, trialClasses)}
 	for i := range made.head.Kernel {
 		made.head.Kernel[i] = float32(r.NormFloat64()) / 100
 	}

@@ -39,6 +39,15 @@ var readers = map[string]func(path string) (network.Model, error){
 	".h5": keras.Read, ".keras": keras.ReadNative, ".onnx": onnx.Read, ".mlmodel": coreml.Read, ".html": tfjs.ReadPage,
 }
 
+// Read rebuilds the network of the exported model at path, an .h5, .keras, .onnx, .mlmodel or .html file.
+func Read(path string) (network.Model, error) {
+	read, ok := readers[strings.ToLower(filepath.Ext(path))]
+	if !ok {
+		return network.Model{}, fmt.Errorf("%q is no .h5, .keras, .onnx, .mlmodel or .html file", path)
+	}
+	return read(path)
+}
+
 // Open loads the exported model at path: an .h5, .keras, .tflite, .onnx, .mlmodel or .html file or the folder of a SavedModel
 // or of a TensorFlow.js model. The caller closes it.
 func Open(path string) (*Runner, error) {
@@ -67,10 +76,19 @@ func openNetwork(path string, read func(path string) (network.Model, error)) (*R
 	if err != nil {
 		return nil, err
 	}
+	r, err := runnerOf(m)
+	if err != nil {
+		return nil, fmt.Errorf("run %q: %w", path, err)
+	}
+	return r, nil
+}
+
+// runnerOf answers with a model in memory.
+func runnerOf(m network.Model) (*Runner, error) {
 	last := m.Network.Layers[len(m.Network.Layers)-1].Name
 	frozen, err := graph.NewFrozen(m.Network, m.Weights, []string{last}, graph.Options{Threads: runtime.GOMAXPROCS(0)})
 	if err != nil {
-		return nil, fmt.Errorf("run %q: %w", path, err)
+		return nil, err
 	}
 	size := m.Network.Size
 	predict := func(images []float32) ([]float32, error) {

@@ -70,6 +70,9 @@ func (t *Training) gradient(s *State, batch []fit.Sample, into *sums) (Vector, e
 		if parts[i].rows, err = t.read(t.shard(batch, i)); err != nil {
 			return err
 		}
+		if err = t.teach(&parts[i], t.shard(batch, i)); err != nil {
+			return err
+		}
 		losses[i], logits[i], grads[i], err = s.learn(t.layout, arrays, parts[i])
 		return err
 	})

@@ -26,6 +26,8 @@ type Data struct {
 	// Read fills dst with what the network takes for a sample as float16, little-endian: the activation at the cut, or the
 	// pixels. It may be called from several goroutines.
 	Read func(s fit.Sample, dst []byte) error
+	// Teacher has answers that are learned from as well, for rows of samples; nil: the classes alone are.
+	Teacher *fit.Teacher
 	// Fresh asks for a view of each training image that is new in each epoch, numbered from 1, instead of taking turns
 	// with those in Train, which then has one of each.
 	Fresh bool
@@ -98,6 +100,9 @@ func New(net network.Network, w network.Weights, from fit.Scaled, d Data, s Sett
 	l, err := newLayout(net, from, s.Mixup > 0)
 	if err != nil {
 		return nil, fmt.Errorf("fine-tune: %w", err)
+	}
+	if d.Teacher != nil {
+		l.softness = d.Teacher.Temperature
 	}
 	t := &Training{data: d, settings: s, layout: l, weights: w, from: from, size: d.shardSize(), images: byImage(d.Train)}
 	for range min(runtime.GOMAXPROCS(0), max(1, (s.BatchSize+t.size-1)/t.size)) {

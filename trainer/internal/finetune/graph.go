@@ -23,6 +23,8 @@ type shard struct {
 	weights  tf.Output // [n]
 	partners tf.Output // int32 [n]: whom each image is mixed with
 	shares   tf.Output // [n]: how much of itself stays
+	soft     tf.Output // [n,classes]: softened answers of a teacher
+	taught   tf.Output // [n]: how much they count
 	arrays   []tf.Output
 	loss     tf.Output
 	logits   tf.Output
@@ -110,8 +112,15 @@ func (s *shard) differentiate(scope *op.Scope, l *layout) {
 	s.targets = op.Placeholder(scope.SubScope("targets"), graft.Float, op.PlaceholderShape(graft.MakeShape(-1, int64(l.classes))))
 	s.weights = op.Placeholder(scope.SubScope("weights"), graft.Float, op.PlaceholderShape(graft.MakeShape(-1)))
 	each, _ := op.SoftmaxCrossEntropyWithLogits(scope.SubScope("loss"), s.logits, s.targets)
-	s.loss = op.Sum(scope.SubScope("sum"), op.Mul(scope.SubScope("weighted"), each, s.weights), op.Const(scope.SubScope("axes"), []int32{0}))
-	s.grads = op.Gradients(scope.SubScope("gradients"), []tf.Output{s.loss}, s.arrays)
+	sum := func(at *op.Scope, losses tf.Output) tf.Output {
+		return op.Sum(at.SubScope("sum"), op.Mul(at.SubScope("weighted"), losses, s.weights), op.Const(at.SubScope("axes"), []int32{0}))
+	}
+	s.loss = sum(scope, each)
+	learned := s.loss
+	if l.softness > 0 {
+		learned = sum(scope.SubScope("learned"), s.withTeacher(scope.SubScope("teacher"), l, each))
+	}
+	s.grads = op.Gradients(scope.SubScope("gradients"), []tf.Output{learned}, s.arrays)
 }
 
 // folder gives the arrays of a folded network as expressions of those of the unfolded one.
@@ -169,6 +178,8 @@ type part struct {
 	weights  []float32
 	partners []int32
 	shares   []float32
+	soft     []float32 // nil without a teacher
+	taught   []float32
 }
 
 func (s *shard) feeds(l *layout, arrays []*tf.Tensor, p part) (map[tf.Output]*tf.Tensor, error) {
@@ -201,6 +212,9 @@ func (s *shard) learn(l *layout, arrays []*tf.Tensor, p part) (loss float64, log
 		return 0, nil, nil, err
 	}
 	if feeds[s.weights], err = tf.FromFloats([]int{len(p.weights)}, p.weights); err != nil {
+		return 0, nil, nil, err
+	}
+	if err = s.feedTeacher(feeds, l, p); err != nil {
 		return 0, nil, nil, err
 	}
 	out, err := s.session.Run(feeds, append([]tf.Output{s.loss, s.logits}, s.grads...), nil)

@@ -20,13 +20,14 @@ const (
 
 // layout says where everything lies: the inputs within a row, and the arrays that are trained within one vector.
 type layout struct {
-	net     network.Network // behind the cut, without a head
-	classes int
-	dim     int // of a row
-	inputs  []input
-	arrays  []array
-	size    int // numbers in all arrays
-	mix     bool
+	net      network.Network // behind the cut, without a head
+	classes  int
+	dim      int // of a row
+	inputs   []input
+	arrays   []array
+	size     int // numbers in all arrays
+	mix      bool
+	softness float64 // temperature of a teacher's answers; 0: there is none
 
 	mean, scale, deviation []float32 // see fit.Scaled
 }

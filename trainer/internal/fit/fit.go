@@ -27,6 +27,8 @@ type Data struct {
 	// Parts are the lengths of the features of each depth, side by side in a row; nil when all are of one.
 	Parts      []int
 	Train, Val []Sample
+	// Teacher has answers that are learned from as well; nil: the classes alone are.
+	Teacher *Teacher
 	// Read fills dst, of length Dim, with a row. It may be called from several goroutines.
 	Read func(row int, dst []float32) error
 }

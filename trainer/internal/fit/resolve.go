@@ -207,7 +207,7 @@ func (t *Training) path(ctx context.Context, r runspec.Recipe, values []float64,
 	size := min(r.BatchSize, len(train))
 	b := newBatch(size, t.data.Dim, t.data.Classes, 1)
 	p := newParams(t.data.Classes, t.data.Dim)
-	h := hyper{weights: t.data.classWeights(r.ClassWeights), seed: r.Seed}
+	h := hyper{weights: t.data.classWeights(r.ClassWeights), seed: r.Seed, teacher: t.data.Teacher}
 	for i := range values {
 		h.l2, h.epoch = values[i], i*searchEpochs
 		err := t.descend(ctx, b, &p, h, r.LearningRate, train, searchEpochs)

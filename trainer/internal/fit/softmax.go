@@ -43,6 +43,7 @@ type hyper struct {
 	dropout  float64
 	seed     int64
 	epoch    int
+	teacher  *Teacher // nil: none
 }
 
 // batch holds one mini-batch and its intermediate results.
@@ -51,12 +52,15 @@ type batch struct {
 	workers      int
 	x            [][]float32 // scaled features
 	scratch      []float32
-	scores       []float32 // [n,classes]: logits, then probabilities, then their gradient
+	scores       []float32 // [n,classes]: logits, then their gradient
+	soft         []float32 // [n,classes]: the teacher's answers
+	taught       []bool    // who has one
 }
 
 func newBatch(size, dim, classes, workers int) *batch {
 	return &batch{dim: dim, classes: classes, workers: workers, x: make([][]float32, size),
-		scratch: make([]float32, size*dim), scores: make([]float32, size*classes)}
+		scratch: make([]float32, size*dim), scores: make([]float32, size*classes),
+		soft: make([]float32, size*classes), taught: make([]bool, size)}
 }
 
 // load fetches the features of samples.
@@ -69,6 +73,9 @@ func (b *batch) load(r *rows, samples []Sample, h *hyper) error {
 			if failed[i] == nil && h != nil && h.dropout > 0 {
 				h.drop(scratch, b.x[i], samples[i])
 				b.x[i] = scratch
+			}
+			if failed[i] == nil && h != nil && h.teacher != nil {
+				b.taught[i], failed[i] = h.teacher.Soft(samples[i].Row, b.soft[i*b.classes:(i+1)*b.classes])
 			}
 		}
 	})
@@ -118,10 +125,10 @@ type sums struct {
 func (s *sums) meanLoss() float64 { return s.loss / s.weight }
 func (s *sums) accuracy() float64 { return float64(s.correct) / float64(max(1, s.n)) }
 
-// judge turns logits into probabilities, adds to the sums and, if gradient is set, leaves the gradient of the mean
-// loss in scores.
-func (b *batch) judge(samples []Sample, weights []float64, into *sums, gradient bool) {
+// judge adds the loss of the classes to the sums and, if there is an h, leaves the gradient of the mean loss in scores.
+func (b *batch) judge(samples []Sample, weights []float64, into *sums, h *hyper) {
 	var total float64
+	softened := make([]float32, b.classes)
 	for _, s := range samples {
 		total += weights[s.Class]
 	}
@@ -145,14 +152,22 @@ func (b *batch) judge(samples []Sample, weights []float64, into *sums, gradient 
 		if best == s.Class {
 			into.correct++
 		}
-		if !gradient {
+		if h == nil {
 			continue
+		}
+		taught := h.teacher != nil && b.taught[i]
+		soft := b.soft[i*b.classes : (i+1)*b.classes]
+		if taught {
+			soften(softened, row, h.teacher.Temperature)
 		}
 		scale := weights[s.Class] / total
 		for c, v := range row {
 			p := math.Exp(float64(v)-highest) / sum
 			if c == s.Class {
 				p--
+			}
+			if taught {
+				p = h.teacher.pull(p, softened[c], soft[c])
 			}
 			row[c] = float32(p * scale)
 		}
@@ -165,7 +180,7 @@ func (b *batch) learn(p *Params, r *rows, samples []Sample, h *hyper, into *sums
 		return err
 	}
 	b.forward(p, len(samples))
-	b.judge(samples, h.weights, into, true)
+	b.judge(samples, h.weights, into, h)
 	if !finite(into.loss) {
 		return errDiverged
 	}
@@ -233,7 +248,7 @@ func (b *batch) measure(p *Params, r *rows, samples []Sample) (sums, error) {
 			return s, err
 		}
 		b.forward(p, n)
-		b.judge(samples[:n], equal, &s, false)
+		b.judge(samples[:n], equal, &s, nil)
 		samples = samples[n:]
 	}
 	return s, nil

@@ -131,7 +131,7 @@ func (t *Training) Run(ctx context.Context, r runspec.Recipe, s State) (State, e
 
 // epoch goes once through the training samples and measures the outcome.
 func (t *Training) epoch(ctx context.Context, r runspec.Recipe, s *State, b *batch, steps int) (runspec.Epoch, error) {
-	h := hyper{l2: r.L2, weights: t.data.classWeights(r.ClassWeights), seed: r.Seed, epoch: s.Epoch + 1}
+	h := hyper{l2: r.L2, weights: t.data.classWeights(r.ClassWeights), seed: r.Seed, epoch: s.Epoch + 1, teacher: t.data.Teacher}
 	if r.Head == Dense {
 		h.adam, h.dropout = true, r.Dropout
 	}

@@ -149,6 +149,9 @@ func (t Training) Cost(r runspec.Recipe, book *rates.Book) (runspec.Cost, []Part
 	for _, p := range e.unknown {
 		e.cost.Unknown = append(e.cost.Unknown, p.String())
 	}
+	if r.Teacher != "" { // of another base, whose rates are in a book of its own
+		e.cost.Unknown = append(e.cost.Unknown, "asking the teacher")
+	}
 	return e.cost, e.unknown
 }
 

@@ -150,6 +150,16 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
+// What a teacher takes is in no book of the student's base, and nothing is to be measured for it.
+func TestTeacherIsNotCounted(t *testing.T) {
+	r := recipe(2, 3)
+	r.Teacher = "other"
+	cost, missing := hundred(0, 0).Cost(r, book(t))
+	if !slices.Equal(cost.Unknown, []string{"asking the teacher"}) || len(missing) != 0 {
+		t.Errorf("unknown are %q (%v)", cost.Unknown, missing)
+	}
+}
+
 // TestWhatWasMeasuredIsForeseen: a pass costs what the same pass has taken, whatever its workers waited for.
 func TestWhatWasMeasuredIsForeseen(t *testing.T) {
 	b, err := rates.Open(t.TempDir(), rates.NewKey("base", 224, "features"))

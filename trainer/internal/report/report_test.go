@@ -75,6 +75,9 @@ func run(labels ...string) report.Run {
 	r.Report.Threshold = &runspec.Threshold{Probability: 0.62, Coverage: 0.94, Accuracy: 0.951}
 	r.Report.Mislabelled = []runspec.Mislabelled{{Path: labels[1] + "/odd.jpg", SHA256: strings.Repeat("ab", 32), Given: labels[1], Suggested: labels[0],
 		GivenProbability: 0.03, SuggestedProbability: 0.96}}
+	r.Report.Compared = []runspec.Compared{
+		{Role: runspec.RoleTeacher, Run: "3", Base: "efficientnet_lite2", Accuracy: 0.93, Params: 4_873_000, Bytes: 19_492_000, MACs: 858_456_272, MsPerImage: 17.4, Note: "It may know some."},
+		{Role: runspec.RoleTrained, Base: "efficientnet_lite0", Accuracy: 0.875, Params: 3_415_000, Bytes: 13_660_000, MACs: 383_910_000, MsPerImage: 7.7}}
 	for i, label := range labels {
 		r.Dataset.Classes = append(r.Dataset.Classes, report.Class{Name: label, Train: 100 + i, Valid: 20, Test: 40})
 	}

@@ -28,6 +28,12 @@ func settings(asked, used runspec.Recipe) []setting {
 			without[f] = true
 		}
 	}
+	if used.Teacher == "" {
+		for _, f := range []string{"distill_teacher", "distill_temperature", "distill_weight"} {
+			without[f] = true
+		}
+	}
+	without["prune"] = used.Prune == 0
 	changed := asked.Changed()
 	var all []setting
 	for _, f := range runspec.Fields() {

@@ -217,6 +217,8 @@ func phaseWords(phase string) string {
 		return "preparing: checking photos and splitting them"
 	case runspec.PhaseFeatures:
 		return "looking at every photo with the base model"
+	case runspec.PhaseTeacher:
+		return "asking the teacher about every photo"
 	case runspec.PhaseHead:
 		return "learning to tell the classes apart"
 	case runspec.PhaseFinetune:
@@ -231,7 +233,7 @@ func phaseWords(phase string) string {
 
 func progressWords(phase string) string {
 	switch phase {
-	case runspec.PhaseFeatures:
+	case runspec.PhaseFeatures, runspec.PhaseTeacher:
 		return "photos"
 	case runspec.PhaseHead, runspec.PhaseFinetune:
 		return "epochs"

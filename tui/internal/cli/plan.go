@@ -44,7 +44,7 @@ func (c *command) plan(ctx context.Context, folder string, recipe runspec.Recipe
 	if err := c.greet(ctx, cl); err != nil {
 		return err
 	}
-	if err := startFrom(ctx, cl, &recipe); err != nil {
+	if err := findRuns(ctx, cl, &recipe); err != nil {
 		return err
 	}
 	m, err := c.scan(ctx, folder)

@@ -39,6 +39,17 @@ func recipeFlags(flags *pflag.FlagSet) func() (runspec.Recipe, error) {
 
 func flagName(field string) string { return strings.ReplaceAll(field, "_", "-") }
 
+// teacherFlag is the field's flag and what it may be called for short.
+const teacherFlag, teacherShort = "distill-teacher", "distill"
+
+// shortNames lets flags be called by their short names.
+func shortNames(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	if name == teacherShort {
+		name = teacherFlag
+	}
+	return pflag.NormalizedName(name)
+}
+
 // asFlag calls a field by its flag.
 func asFlag(err error) error {
 	var fe *runspec.FieldError
@@ -68,7 +79,7 @@ func flagHelp(f runspec.Field) string {
 		fmt.Fprintf(&b, " (default %s)", quick)
 	case quick != balanced || quick != best:
 		fmt.Fprintf(&b, " (default: quick %s, balanced %s, best %s)", quick, balanced, best)
-	case !f.Auto:
+	case !f.Auto && quick != "":
 		fmt.Fprintf(&b, " (default %s)", quick)
 	}
 	return b.String()

@@ -298,6 +298,35 @@ func TestWishesAreRefusedBeforeTheUpload(t *testing.T) {
 	}
 }
 
+// A teacher that cannot be one is refused before photos are sent.
+func TestTeacherIsRefusedBeforeTheUpload(t *testing.T) {
+	for name, tc := range map[string]struct {
+		state api.State
+		flag  string
+		code  int
+		says  string
+	}{
+		"failed":   {api.StateFailed, "--distill", 1, "nothing can be learned from it: run #14 failed"},
+		"running":  {api.StateRunning, "--distill-teacher", 1, "has no model yet"},
+		"no such":  {api.StateSucceeded, "--distill=99", 3, "no run #99"},
+		"is there": {api.StateSucceeded, "--distill", 1, "absent"}, // so far that the folder is missed
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &remote{run: api.Run{Id: "r", Number: 14, Name: "flowers", State: tc.state, Recipe: runspec.Default(runspec.Quick)}}
+			s.start(t)
+			home := t.TempDir()
+			args := []string{"train", filepath.Join(home, "absent"), "-o", home, tc.flag}
+			if !strings.Contains(tc.flag, "=") {
+				args = append(args, "14")
+			}
+			cultivar(t.Context(), t, args...).expect(t, tc.code, tc.says)
+			if len(s.orders) != 0 {
+				t.Errorf("the server was asked %q", s.orders)
+			}
+		})
+	}
+}
+
 func TestProfilesComplete(t *testing.T) {
 	s := &remote{abilities: api.Abilities{Profiles: []api.Profile{{Name: "cpu", Description: "4 cores"}, {Name: "gpu", Description: "1 GPU"}}}}
 	s.start(t)

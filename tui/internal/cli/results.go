@@ -136,6 +136,7 @@ func (c *command) evaluation(run api.Run, e runspec.Report) {
 	if len(e.Labels) <= maxMatrix {
 		c.say("\nRows: what it is. Columns: what the model said.\n%s", matrix(e))
 	}
+	c.compared(e.Compared)
 	if len(e.Confused) > 0 {
 		c.say("\nMost often confused:")
 		for _, p := range e.Confused[:min(shownPairs, len(e.Confused))] {

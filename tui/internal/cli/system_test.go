@@ -194,6 +194,10 @@ func TestWholePath(t *testing.T) {
 			t.Errorf("test accuracy %v, and %v before", *lines[len(lines)-1].TestAccuracy, *last.TestAccuracy)
 		}
 	})
+	t.Run("a student", func(t *testing.T) {
+		cultivar(ctx, t, "train", garden, "--features", "last", "--distill", "latest", "--name", "student", "-o", home).expect(t, 0, "asking the teacher", "student.h5")
+		cultivar(ctx, t, "results", "latest").expect(t, 0, "Measured side by side", "the teacher", "this model")
+	})
 	t.Run("nothing is sent twice", func(t *testing.T) {
 		o := cultivar(ctx, t, "train", garden, "--json", "--detach", "--seed", "5", "--name", "again")
 		o.expect(t, 0)

@@ -36,7 +36,7 @@ func (c *command) trainVerb() *cobra.Command {
 		Short: "Train a classifier and take the model files home",
 		Long: "Train a classifier on a folder with one folder of photos per class, and take the model files home.\n" +
 			"ctrl+c leaves: the training goes on, and `cultivar watch` shows it again.",
-		Example: "cultivar train ~/photos/flowers\ncultivar train ~/photos/flowers --email me@example.org\ncultivar train ~/photos/flowers --preset best --epochs 30 --output ~/models\ncultivar train ~/photos/flowers --start-from latest\ncultivar train ~/photos/flowers --detach --json",
+		Example: "cultivar train ~/photos/flowers\ncultivar train ~/photos/flowers --email me@example.org\ncultivar train ~/photos/flowers --preset best --epochs 30 --output ~/models\ncultivar train ~/photos/flowers --start-from latest\ncultivar train ~/photos/flowers --base mobilenet_v2 --distill 14\ncultivar train ~/photos/flowers --detach --json",
 		Args:    usage(cobra.ExactArgs(1)),
 	}
 	flags := cmd.Flags()
@@ -51,6 +51,7 @@ func (c *command) trainVerb() *cobra.Command {
 	flags.StringVar(&o.wishes.profile, "profile", "", "machine size of the server to train on (default: its first)")
 	_ = cmd.RegisterFlagCompletionFunc("profile", c.profileNames) // fails only for a flag that there is not
 	recipe := recipeFlags(flags)
+	flags.SetNormalizeFunc(shortNames)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r, err := recipe()
 		if err == nil && o.detach && flags.Changed("wait") && *wait {
@@ -82,7 +83,7 @@ func (c *command) train(ctx context.Context, folder string, recipe runspec.Recip
 	if err := o.wishes.possible(ctx, cl); err != nil {
 		return err
 	}
-	if err := startFrom(ctx, cl, &recipe); err != nil {
+	if err := findRuns(ctx, cl, &recipe); err != nil {
 		return err
 	}
 	m, err := c.scan(ctx, folder)
@@ -115,14 +116,23 @@ func (c *command) train(ctx context.Context, folder string, recipe runspec.Recip
 	return c.finish(ctx, cl, run, len(m.Classes), &downloadOptions{output: o.output, force: o.force})
 }
 
-// startFrom makes the run that a recipe starts from an id; it may be named as all verbs take a run.
-func startFrom(ctx context.Context, cl *client.Client, r *runspec.Recipe) error {
-	if r.StartFrom == "" {
-		return nil
+// findRuns makes the runs that a recipe starts and learns from ids; they may be named as all verbs take a run. One that
+// cannot be it is refused before photos are sent.
+func findRuns(ctx context.Context, cl *client.Client, recipe *runspec.Recipe) error {
+	for _, name := range []*string{&recipe.StartFrom, &recipe.Teacher} {
+		if *name == "" {
+			continue
+		}
+		run, err := find(ctx, cl, *name)
+		if err != nil {
+			return err
+		}
+		if err := succeeded(run); err != nil {
+			return errors.New("nothing can be learned from it: " + err.Error()) // not with the exit code of this training
+		}
+		*name = run.Id
 	}
-	run, err := find(ctx, cl, r.StartFrom)
-	r.StartFrom = run.Id
-	return err
+	return nil
 }
 
 // profileNames completes --profile with what the server has.

@@ -240,7 +240,8 @@ func (m *Model) fileList(h int) []string {
 	g := t.Glyphs
 	name := max(12, min(28, m.w-58))
 	out := []string{t.Dim.Render("   " + text.Fit("file", name, "") + "      size  accuracy  agreement  ms/photo  format")}
-	from, to := frame.Window(len(m.files), m.file, h-4)
+	below := m.beside()
+	from, to := frame.Window(len(m.files), m.file, max(1, h-4-len(below)))
 	for i := from; i < to; i++ {
 		a := m.files[i]
 		label := text.Fit(text.Safe(a.Name), name, g.Ellipsis)
@@ -266,7 +267,20 @@ func (m *Model) fileList(h int) []string {
 			out = append(out, "   "+t.Dim.Render(l))
 		}
 	}
+	out = append(out, below...)
 	return append(out, "", "   "+t.Dim.Render("agreement: how often the file answers as the trained model does, checked on held-out photos"))
+}
+
+// beside sets the model beside its teacher or what it was pruned from, if there is one.
+func (m *Model) beside() []string {
+	if m.report == nil || len(m.report.Compared) == 0 {
+		return nil
+	}
+	out := []string{"", "   " + m.env.Theme.Dim.Render("measured side by side, as 32-bit numbers")}
+	for _, l := range m.report.beside(m.env.Theme.Glyphs) {
+		out = append(out, "   "+l)
+	}
+	return out
 }
 
 // delivery is what became of share links and mails.

@@ -17,6 +17,7 @@ import (
 var phases = []struct{ id, short, doing string }{
 	{runspec.PhasePrepare, "prepare", "reading the list of photos"},
 	{runspec.PhaseFeatures, "photos", "the base model looks at every photo once"},
+	{runspec.PhaseTeacher, "teacher", "asking the teacher about every photo"},
 	{runspec.PhaseHead, "training", "learning your classes"},
 	{runspec.PhaseFinetune, "tuning", "adapting the base model to your photos"},
 	{runspec.PhaseEvaluate, "test", "testing on photos it has never seen"},

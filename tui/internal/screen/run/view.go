@@ -84,7 +84,7 @@ func (m *Model) head() []string {
 		now = -1
 	}
 	for i, p := range phases {
-		if p.id == runspec.PhaseFinetune && m.run.Recipe.FinetuneEpochs == 0 {
+		if p.id == runspec.PhaseFinetune && m.run.Recipe.FinetuneEpochs == 0 || p.id == runspec.PhaseTeacher && m.run.Recipe.Teacher == "" {
 			continue
 		}
 		glyph, style := g.Wait, t.Dim
@@ -217,7 +217,7 @@ func (m *Model) doing() string {
 			return fmt.Sprintf("epoch %d of at most %d", s.last().Epoch, s.total)
 		case p.id == runspec.PhaseFinetune && s.progress.Done > 0:
 			return fmt.Sprintf("%s, epoch %d of at most %d", p.doing, s.progress.Done, s.progress.Total)
-		case s.progress.Total > 0 && p.id == runspec.PhaseFeatures:
+		case s.progress.Total > 0 && (p.id == runspec.PhaseFeatures || p.id == runspec.PhaseTeacher):
 			what := "photos"
 			if m.run.Recipe.Views > 1 {
 				what = "views of photos"
