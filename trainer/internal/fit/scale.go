@@ -7,7 +7,7 @@ import "math"
 const quiet = 0.01
 
 // Reach is how many deviations from its mean a feature counts when it is clipped. With 2 the models of three sets of photos were
-// unsure of more than twice as many photos of other things as without clipping, and as often right (docs/bench.md).
+// unsure of more than twice as many photos of other things as without clipping, and as often right (decision 12).
 const Reach = 2
 
 // deviations are those of features of these variances, each at least quiet's share of its part's.

@@ -205,9 +205,9 @@ func TestWholePath(t *testing.T) {
 		if u := lines[1]; u.Event != "upload" || u.KnownImages != u.Images || lines[len(lines)-1].Event != "run" {
 			t.Errorf("lines %+v", lines)
 		}
-		cultivar(ctx, t, "cancel", "latest").expect(t, 0, "Run #3, again")
-		cultivar(ctx, t, "watch", "3").expect(t, 7, "cancelled")
-		cultivar(ctx, t, "download", "3").expect(t, 7, "has no model")
+		cultivar(ctx, t, "cancel", "latest").expect(t, 0, "Run #4, again")
+		cultivar(ctx, t, "watch", "4").expect(t, 7, "cancelled")
+		cultivar(ctx, t, "download", "4").expect(t, 7, "has no model")
 	})
 }
 
