@@ -12,7 +12,7 @@ import (
 )
 
 // labelFolds is how many parts the photos are dealt to for the check of their labels. With more each head learns from more
-// and finds hardly more wrong labels (docs/bench.md).
+// and finds hardly more wrong labels.
 const labelFolds = 3
 
 // doubtLabels looks for photos of all sides that probably lie in the wrong folder, by heads that have not learned from

@@ -16,7 +16,7 @@ import (
 // given that label; those that are confidently of another class than the given one are counted. Which ones they are is told
 // by the margin between the most probable class and the given one (the paper's pruning by noise rate, over all
 // classes at once): with one label in twenty wrong, on three sets of photos, that found more of them than the counted images
-// themselves (docs/bench.md).
+// themselves. What it finds is in docs/bench.md.
 func Mislabelled(labels []string, answers []Answer) []runspec.Mislabelled {
 	expected := selfConfidence(len(labels), answers)
 	wrong := 0

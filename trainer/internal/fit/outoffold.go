@@ -9,8 +9,7 @@ import (
 	"github.com/cultivar-ml/cultivar/shared/runspec"
 )
 
-// foldEpochs is how long each head of OutOfFold learns: longer ones find a few more wrong labels and take longer
-// (docs/bench.md).
+// foldEpochs is how long each head of OutOfFold learns: longer ones find a few more wrong labels and take longer.
 const foldEpochs = 6
 
 // OutOfFold returns logits [n,classes] for samples, each by a head that has not learned from it: folds[i] is the fold of

@@ -33,7 +33,7 @@ func settings(asked, used runspec.Recipe) []setting {
 			without[f] = true
 		}
 	}
-	without["prune"] = used.Prune == 0
+	without["prune"], without["time_budget_seconds"], without["start_from"] = used.Prune == 0, used.TimeBudget == 0, used.StartFrom == ""
 	changed := asked.Changed()
 	var all []setting
 	for _, f := range runspec.Fields() {
