@@ -1,6 +1,7 @@
 package runspec
 
-// Exit codes of the trainer. 10 to 19 will fail the same way again and are never retried.
+// Exit codes of the trainer. 10 to 19 will fail the same way again, until somebody does something about it, and are never
+// retried by themselves.
 const (
 	ExitOK          = 0
 	ExitError       = 1  // unexpected; retried a little
@@ -11,6 +12,7 @@ const (
 	ExitNoBase      = 14 // base weights absent or damaged
 	ExitBadData     = 15 // manifest or packs damaged
 	ExitCancelled   = 16 // told to cancel
+	ExitNoSpace     = 17 // a disk is full
 	ExitInterrupted = 30 // SIGTERM: checkpoint written, another attempt can go on
 )
 

@@ -132,6 +132,8 @@ func finalReason(e ending) string {
 		return "A class has too few images to learn from. Add photos to it or leave it out."
 	case runspec.ExitNoBase:
 		return "The base model's weights are absent or damaged. Install them again with cultivar-trainer bases." + e.lastWords
+	case runspec.ExitNoSpace:
+		return "There is no space left on the server's disk. Free some, then retry; what is computed of the photos is kept." + e.lastWords
 	case runspec.ExitBadData:
 		return "The dataset's files on the server are damaged. Delete the dataset and send it again." + e.lastWords
 	}

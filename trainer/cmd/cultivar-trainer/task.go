@@ -23,7 +23,7 @@ func trainCommand() *cobra.Command {
 			"spec's callback, files to artifacts/ beside it.\n\n" +
 			"SIGTERM: leave a checkpoint for another attempt and exit with 30. SIGUSR1: finish now with the best so far.\n" +
 			"Exit codes: 0 done, 10 bad spec, 11 no image, 12 one class, 13 too few images, 14 no base model, 15 damaged data,\n" +
-			"16 cancelled, 30 interrupted, others unexpected.",
+			"16 cancelled, 17 disk full, 30 interrupted, others unexpected.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return runTask(c, runspec.Train, spec) },
 	}

@@ -191,6 +191,7 @@ func (a *Attempt) end(ctx context.Context, err error) error {
 	if err == nil {
 		err = a.journal.Err()
 	}
+	err = outOfSpace(err)
 	a.result.Seconds = runspec.Float(time.Since(a.started).Seconds())
 	a.result.PeakMemoryBytes = journal.PeakMemory()
 	if a.spec.Kind == runspec.Train {

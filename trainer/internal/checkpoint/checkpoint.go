@@ -21,8 +21,9 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
 )
 
-// Version is the number of the file format.
-const Version = 1
+// Version is the number of the file format, and of what its numbers mean: since 2 heads are trained on features within
+// bounds.
+const Version = 2
 
 // kept is how many checkpoints stay: the one before is there should the newest turn out unreadable.
 const kept = 2

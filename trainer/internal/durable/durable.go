@@ -61,3 +61,19 @@ func SyncFolder(dir string) error {
 	defer folder.Close()
 	return folder.Sync()
 }
+
+// probeBytes is what a disk has room for that is not full.
+const probeBytes = 1 << 16
+
+// Probe tells why nothing can be written to a folder, if that is so: for libraries that write files themselves and do not say
+// why they cannot.
+func Probe(dir string) error {
+	f, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	_, err = f.Write(make([]byte, probeBytes))
+	return err
+}

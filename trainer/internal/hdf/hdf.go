@@ -7,10 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 
 	"gonum.org/v1/hdf5"
+
+	"github.com/cultivar-ml/cultivar/trainer/internal/durable"
 )
 
 // library is held during every call into HDF5. The C library keeps process-wide state (identifiers, caches) and many
@@ -53,14 +57,13 @@ type session struct {
 
 func (s *session) keep(h interface{ Close() error }) { s.handles = append(s.handles, h) }
 
-func (s *session) close() error {
-	var errs []error
-	for i := len(s.handles) - 1; i >= 0; i-- {
-		if err := s.handles[i].Close(); err != nil {
-			errs = append(errs, err)
+func (s *session) close() (first error) {
+	for _, h := range slices.Backward(s.handles) {
+		if err := h.Close(); first == nil {
+			first = err
 		}
 	}
-	return errors.Join(errs...)
+	return first
 }
 
 // Create makes the file at path, replacing one that exists, and calls write with its root group. The file is complete
@@ -76,7 +79,10 @@ func Create(path string, write func(root Group) error) error {
 	if err != nil {
 		return fmt.Errorf("create HDF5 file %q: %w", path, err)
 	}
-	return run(f, write)
+	if err := run(f, write); err != nil { // the library does not say why
+		return errors.Join(err, durable.Probe(filepath.Dir(path)))
+	}
+	return nil
 }
 
 // Open opens the file at path for reading and calls read with its root group; the rules of Create hold.
@@ -104,7 +110,11 @@ func Open(path string, read func(root Group) error) error {
 
 func run(f *hdf5.File, use func(Group) error) (err error) {
 	s := &session{}
-	defer func() { err = errors.Join(err, s.close()) }()
+	defer func() {
+		if closed := s.close(); err == nil {
+			err = closed
+		}
+	}()
 	s.keep(f)
 	// A file itself takes no attributes in this binding; its root group does.
 	g, err := f.OpenGroup("/")
