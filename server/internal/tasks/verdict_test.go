@@ -42,6 +42,7 @@ func TestJudge(t *testing.T) {
 		{"cancelled", store.Task{Cancel: true}, ending{phase: runner.Exited, exit: runner.Exit{Code: -1, Signal: "killed", Cause: runner.CauseKilled}}, api.StateCancelled, "request", false, false},
 		{"cancelled too late", store.Task{Cancel: true}, ending{phase: runner.Exited, result: good}, api.StateCancelled, "request", false, false},
 		{"cancelled by the trainer", store.Task{}, ending{phase: runner.Exited, exit: exit(runspec.ExitCancelled)}, api.StateCancelled, "request", false, false},
+		{"a full disk", store.Task{}, ending{phase: runner.Exited, exit: exit(runspec.ExitNoSpace)}, api.StateFailed, "no space left on the server's disk", false, false},
 		{"no trainer", store.Task{}, ending{phase: runner.Exited, exit: runner.Exit{Code: -1, Cause: runner.CauseNotStarted, Detail: "no such file"}}, api.StateFailed, "no such file", false, false},
 		{"the trainer's own sentence", store.Task{}, ending{phase: runner.Exited, exit: exit(runspec.ExitTooFew), result: &runspec.Result{State: "failed", Reason: "Class b has 1 image."}}, api.StateFailed, "Class b", false, false},
 	} {

@@ -57,7 +57,7 @@ func (a *Attempt) resolveCut(t *training) error {
 	}
 	if t.recipe.Cut == "" {
 		var err error
-		if t.recipe.Cut, err = t.plain.DefaultCut(1); err != nil {
+		if t.recipe.Cut, err = t.plain.DefaultCut(); err != nil {
 			return fail(runspec.ExitBadSpec, "%v; switch fine-tuning off", err)
 		}
 	}

@@ -26,11 +26,10 @@ import (
 
 // Key is everything that the values of features depend on beside the image. Its hash names a folder of the cache.
 type Key struct {
-	Format        int      `json:"format"`            // of the segments
-	Base          string   `json:"base"`              // SHA-256 of the base's canonical weights
-	Cut           string   `json:"cut"`               // the layer whose output is kept
-	Joined        []string `json:"joined,omitempty"`  // what that layer joins, if it does
-	Carried       []string `json:"carried,omitempty"` // layers whose outputs follow in a row
+	Format        int      `json:"format"`           // of the segments
+	Base          string   `json:"base"`             // SHA-256 of the base's canonical weights
+	Cut           string   `json:"cut"`              // the layer whose output is kept
+	Joined        []string `json:"joined,omitempty"` // what that layer joins, if it does
 	Dim           int      `json:"dim"`
 	ImageSize     int      `json:"image_size"`
 	Preprocessing int      `json:"preprocessing"` // data.Version
@@ -50,30 +49,23 @@ func NewKey(base string, net network.Network, fit data.Fit) Key {
 	return k
 }
 
-// NewActivationKey is the key of what the part of net behind cut needs: the activation there, row by row, then what
-// net.Carried names.
+// NewActivationKey is the key of what the part of net behind cut, one of its Cuts, needs: the activation there.
 func NewActivationKey(base string, net network.Network, cut string, fit data.Fit) (Key, error) {
 	k := NewKey(base, net, fit)
-	shapes, err := net.Shapes()
+	behind, err := net.Suffix(cut)
 	if err != nil {
 		return k, err
 	}
-	if k.Carried, err = net.Carried(cut); err != nil {
+	shapes, err := behind.Shapes()
+	if err != nil {
 		return k, err
 	}
-	k.Cut, k.Joined, k.Dim = cut, nil, 0
-	for _, name := range k.outputs() {
-		size := 1
-		for _, d := range shapes[name] {
-			size *= d
-		}
-		k.Dim += size
+	k.Cut, k.Joined, k.Dim = cut, nil, 1
+	for _, d := range shapes[cut] {
+		k.Dim *= d
 	}
 	return k, nil
 }
-
-// outputs are the layers that a row is made of.
-func (k Key) outputs() []string { return append([]string{k.Cut}, k.Carried...) }
 
 // RowBytes is what a row takes on disk.
 func (k Key) RowBytes() int64 { return 2*int64(k.Dim) + entryBytes }

@@ -3,8 +3,8 @@ package features
 // output is what a pass computes for one cache.
 type output struct {
 	*writer
-	layers []string
-	had    []bool // rows that the cache has
+	layer string
+	had   []bool // rows that the cache has
 }
 
 func (r *run) publish() error {
@@ -18,26 +18,23 @@ func (r *run) publish() error {
 
 // layers are those that the network is asked for, in the order of the outputs.
 func (r *run) layers() []string {
-	var all []string
-	for _, o := range r.outs {
-		all = append(all, o.layers...)
+	all := make([]string, len(r.outs))
+	for i, o := range r.outs {
+		all[i] = o.layer
 	}
 	return all
 }
 
-// store keeps the rows of a batch. values has those of each layer for the whole batch.
+// store keeps the rows of a batch. values has those of each output for the whole batch.
 func (r *run) store(wants []int, values [][]float32) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	at := 0
-	for _, o := range r.outs {
-		parts := values[at : at+len(o.layers)]
-		at += len(o.layers)
+	for at, o := range r.outs {
 		for i, want := range wants {
 			if o.had[want] {
 				continue
 			}
-			if err := o.add(r.rows[want], i, parts); err != nil {
+			if err := o.add(r.rows[want], values[at][i*o.dim:(i+1)*o.dim]); err != nil {
 				return err
 			}
 		}

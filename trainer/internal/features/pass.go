@@ -79,7 +79,7 @@ func (p *Pass) Run(ctx context.Context, caches ...*Cache) ([]*Set, error) {
 	}
 	r := &run{Pass: p, rows: rows, done: len(rows) - missing, read: semaphore.NewWeighted(aheadBytes)}
 	for i, c := range caches {
-		r.outs = append(r.outs, &output{writer: &writer{dir: c.dir, name: c.writer, dim: c.key.Dim}, layers: c.key.outputs(), had: sets[i].found()})
+		r.outs = append(r.outs, &output{writer: &writer{dir: c.dir, name: c.writer, dim: c.key.Dim}, layer: c.key.Cut, had: sets[i].found()})
 		sets[i].Close()
 	}
 	start := time.Now()

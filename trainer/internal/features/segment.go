@@ -97,14 +97,11 @@ const (
 	segmentBytes = 16 << 20
 )
 
-// add appends one row, image i of a batch of which values has what each layer gave; they are rounded to float16.
-func (w *writer) add(row Row, i int, values [][]float32) error {
+// add appends one row; its values are rounded to float16.
+func (w *writer) add(row Row, values []float32) error {
 	w.rows = append(w.rows, row)
-	for _, layer := range values {
-		size := len(layer) / batchSize
-		for _, v := range layer[i*size : (i+1)*size] {
-			w.data = binary.LittleEndian.AppendUint16(w.data, half.Of(v))
-		}
+	for _, v := range values {
+		w.data = binary.LittleEndian.AppendUint16(w.data, half.Of(v))
 	}
 	if len(w.rows) < segmentRows && len(w.data) < segmentBytes {
 		return nil

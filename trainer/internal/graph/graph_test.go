@@ -181,7 +181,7 @@ func TestPrefixThenSuffixIsTheWhole(t *testing.T) {
 	}
 	for _, cut := range []string{"Conv1_relu", "block_2_add", "block_12_add", net.Features} {
 		t.Run(cut, func(t *testing.T) {
-			below, err := net.Prefix(cut)
+			below, err := net.Only(cut)
 			if err != nil {
 				t.Fatal(err)
 			}

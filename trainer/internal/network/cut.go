@@ -44,43 +44,15 @@ func (n Network) Only(outputs ...string) (Network, error) {
 	return n.keep(needed), nil
 }
 
-// Prefix returns the network from its input to the output of cut, which is one of Cuts or Features, and to what
-// Carried names beside it.
-func (n Network) Prefix(cut string) (Network, error) {
-	carried, err := n.Carried(cut)
-	if err != nil {
-		return Network{}, err
-	}
-	return n.Only(append(carried, cut)...)
-}
-
-// Carried lists, in order, the averages over layers before cut that the part behind it needs as well: those of Taps in a
-// network with features of several depths, none in another.
-func (n Network) Carried(cut string) ([]string, error) {
-	if err := n.checkCut(cut); err != nil {
-		return nil, err
-	}
-	var names []string
-	at := n.index(cut)
-	for _, l := range n.Layers[at+1:] {
-		if l.Kind == GlobalAveragePooling2D && n.index(l.Inputs[0]) < at {
-			names = append(names, l.Name)
-		}
-	}
-	return names, nil
-}
-
 // Before returns those of the named layers that come before cut.
 func (n Network) Before(cut string, names []string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return n.index(name) >= n.index(cut) })
 }
 
-// Suffix returns the network behind cut, which is one of Cuts or Features. Its first Input layer bears the name of the cut
-// and takes that activation, so all other names stay what they are; further ones do the same for what Carried names.
-// Prefix followed by Suffix is the whole network.
+// Suffix returns the network behind cut, which is one of Cuts or Features. Its Input layer bears the name of the cut and takes
+// that activation, so all other names stay what they are. Only(cut) followed by it is the whole network.
 func (n Network) Suffix(cut string) (Network, error) {
-	carried, err := n.Carried(cut)
-	if err != nil {
+	if err := n.checkCut(cut); err != nil {
 		return Network{}, err
 	}
 	shapes, err := n.Shapes()
@@ -94,17 +66,10 @@ func (n Network) Suffix(cut string) (Network, error) {
 	} else {
 		size, input.Filters = shape[0], shape[2]
 	}
-	inputs := []Layer{input}
-	for _, name := range carried {
-		inputs = append(inputs, Layer{Name: name, Kind: Input, Units: shapes[name][0]})
-	}
 	behind := map[string]bool{}
 	for _, l := range n.Layers[n.index(cut)+1:] {
-		if slices.Contains(carried, l.Name) {
-			continue
-		}
 		for _, in := range l.Inputs {
-			if in != cut && !behind[in] && !slices.Contains(carried, in) {
+			if in != cut && !behind[in] {
 				return Network{}, fmt.Errorf("%s cannot be cut at %s: %s also needs %s", n.Name, cut, l.Name, in)
 			}
 		}
@@ -112,33 +77,27 @@ func (n Network) Suffix(cut string) (Network, error) {
 	}
 	suffix := n.keep(behind)
 	suffix.Size = size
-	suffix.Layers = append(inputs, suffix.Layers...)
+	suffix.Layers = append([]Layer{input}, suffix.Layers...)
 	if n.Features == cut {
 		suffix.Features, suffix.FeatureDim = n.Features, n.FeatureDim
 	}
 	return suffix, nil
 }
 
-// DefaultCut names a cut to fine-tune from: depth 1 is the last one that sees the image at a sixteenth of its size, 2 the
-// last of the stage before it. Behind the first lie a third of the computations and most of the weights.
-func (n Network) DefaultCut(depth int) (string, error) {
+// DefaultCut names a cut to fine-tune from, the last one that sees the image at a sixteenth of its size. Behind it lie a third
+// of the computations and most of the weights.
+func (n Network) DefaultCut() (string, error) {
 	const shrunk = 16
 	shapes, err := n.Shapes()
 	if err != nil {
 		return "", err
 	}
-	stage, channels := 0, 0
 	for _, cut := range slices.Backward(n.Cuts) {
-		shape := shapes[cut]
-		if shape[0] < (n.Size+shrunk-1)/shrunk || shape[2] == channels {
-			continue
-		}
-		channels = shape[2]
-		if stage++; stage == depth {
+		if shapes[cut][0] >= (n.Size+shrunk-1)/shrunk {
 			return cut, nil
 		}
 	}
-	return "", fmt.Errorf("%s has no cut of depth %d", n.Name, depth)
+	return "", fmt.Errorf("%s has no cut that sees the image at a sixteenth of its size", n.Name)
 }
 
 func (n Network) checkCut(cut string) error {

@@ -12,7 +12,6 @@ const DeepName = "features"
 // features as they were, side by side in the layer "features". They come out of the same forward pass. The last layer
 // alone has learned to forget what ImageNet's classes do not need; layers before it still know textures and parts, and
 // a linear head picks what it can use (Head2Toe: Evci et al. 2022, arXiv:2201.03529).
-// A part of it behind a cut takes the averages from before the cut as they are (see Carried).
 func (n Network) Deep() (Network, error) {
 	if len(n.Taps) == 0 || n.Features == "" || n.index(DeepName) >= 0 {
 		return Network{}, fmt.Errorf("%s has no features of several depths", n.Name)

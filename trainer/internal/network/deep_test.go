@@ -55,11 +55,6 @@ func TestDeep(t *testing.T) {
 			if !slices.Equal(deep.Cuts, n.Cuts) {
 				t.Errorf("cuts %v", deep.Cuts)
 			}
-			for _, cut := range append(slices.Clone(deep.Cuts), deep.Features) {
-				if _, err := deep.Suffix(cut); err != nil {
-					t.Errorf("%s: %v", cut, err)
-				}
-			}
 			if plain, err := n.Parts(); err != nil || !slices.Equal(plain, []int{1280}) {
 				t.Errorf("the last layer's parts %v (%v)", plain, err)
 			}
@@ -107,38 +102,27 @@ func TestJoin(t *testing.T) {
 }
 
 func TestDefaultCut(t *testing.T) {
-	for name, want := range map[string][2]string{
-		"efficientnet_lite0": {"block5c_add", "block4c_add"},
-		"efficientnet_lite2": {"block5d_add", "block4d_add"},
-		"mobilenet_v2":       {"block_12_add", "block_9_add"},
-		"mobilenet_v2_035":   {"block_12_add", "block_9_add"},
+	for name, want := range map[string]string{
+		"efficientnet_lite0": "block5c_add",
+		"efficientnet_lite2": "block5d_add",
+		"mobilenet_v2":       "block_12_add",
+		"mobilenet_v2_035":   "block_12_add",
 	} {
 		n, err := network.ByName(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		deep, err := n.Deep()
-		if err != nil {
-			t.Fatal(err)
+		cut, err := n.DefaultCut()
+		if err != nil || cut != want {
+			t.Errorf("%s: %q (%v), want %q", name, cut, err, want)
 		}
-		for i, cut := range want {
-			if got, err := deep.DefaultCut(i + 1); err != nil || got != cut {
-				t.Errorf("%s, depth %d: %q (%v), want %q", name, i+1, got, err, cut)
-			}
-			// The two taps of the last stage at a sixteenth lie before the cut behind it, and behind the one before it.
-			carried, err := deep.Carried(cut)
-			if want := 2 - 2*i; err != nil || len(carried) != want {
-				t.Errorf("%s behind %s carries %v (%v)", name, cut, carried, err)
-			}
-			if before := n.Before(cut, n.Taps); len(before) != 2-2*i || !slices.Equal(before, n.Taps[:len(before)]) {
-				t.Errorf("%s: before %s lie %v", name, cut, before)
-			}
-			if plain, err := n.Carried(cut); err != nil || len(plain) != 0 {
-				t.Errorf("%s with its last features behind %s carries %v (%v)", name, cut, plain, err)
-			}
+		// The two taps of the last stage at a sixteenth lie before it.
+		if before := n.Before(cut, n.Taps); len(before) != 2 || !slices.Equal(before, n.Taps[:2]) {
+			t.Errorf("%s: before %s lie %v", name, cut, before)
 		}
-		if _, err := n.DefaultCut(9); err == nil {
-			t.Errorf("%s has a cut of depth 9", name)
+		n.Cuts = nil
+		if cut, err := n.DefaultCut(); err == nil {
+			t.Errorf("%s without cuts has %q", name, cut)
 		}
 	}
 }

@@ -161,7 +161,7 @@ func TestEveryCutSplits(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, cut := range append(slices.Clone(n.Cuts), n.Features) {
-				below, err := n.Prefix(cut)
+				below, err := n.Only(cut)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -195,9 +195,6 @@ func TestEveryCutSplits(t *testing.T) {
 func TestCutErrors(t *testing.T) {
 	n := base(t, "mobilenet_v2")
 	for _, cut := range []string{"", "nowhere", "block_2_expand"} {
-		if _, err := n.Prefix(cut); err == nil {
-			t.Errorf("Prefix(%q) passed", cut)
-		}
 		if _, err := n.Suffix(cut); err == nil {
 			t.Errorf("Suffix(%q) passed", cut)
 		}
@@ -230,7 +227,7 @@ func TestWithHead(t *testing.T) {
 		"dropout 1": func() error { _, err := n.WithHead(2, 1); return err },
 		"two heads": func() error { _, err := head.WithHead(5, 0); return err },
 		"no features": func() error {
-			below, _ := n.Prefix("block_3_project_BN")
+			below, _ := n.Only("block_3_project_BN")
 			_, err := below.WithHead(5, 0)
 			return err
 		},
