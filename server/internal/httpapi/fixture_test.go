@@ -365,6 +365,16 @@ func (f *fixture) await(user, run string, want api.State) api.Run {
 	return r
 }
 
+// awaitBegun waits until a run has been given to the runner, whatever the trainer says of it by then.
+func (f *fixture) awaitBegun(user, run string) {
+	f.t.Helper()
+	eventually(f.t, "the run begins", func() bool {
+		var r api.Run
+		f.call(user, "GET", "/api/v1/runs/"+run, nil, 200, &r)
+		return r.State == api.StateStarting || r.State == api.StateRunning
+	})
+}
+
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(20 * time.Second)

@@ -98,7 +98,7 @@ func TestTeacherIsRefused(t *testing.T) {
 		return runner.Exit{}
 	}
 	running := f.run("alice", d)
-	f.await("alice", running.Id, api.StateStarting)
+	f.awaitBegun("alice", running.Id)
 	others := f.dataset("alice", "a", "c")
 	more := f.dataset("alice", "a", "b", "c")
 	bob := f.dataset("bob")
@@ -142,7 +142,7 @@ func TestTeacherIsGone(t *testing.T) {
 		return quick(tr)
 	}
 	before := f.run("alice", d) // takes the only place
-	f.await("alice", before.Id, api.StateStarting)
+	f.awaitBegun("alice", before.Id)
 	var r api.Run
 	f.call("alice", "POST", "/api/v1/runs", learner(d, teacher.Id), 201, &r)
 	f.call("alice", "DELETE", "/api/v1/runs/"+teacher.Id, nil, 204, nil)
