@@ -35,6 +35,9 @@ cp "$DISK/attempt/second/artifacts/model.h5" "$HOME_DIR/model.h5"
 // TestFullDisk: wherever a disk becomes full, a training ends with a sentence, leaves no half a file that is taken for a whole
 // one, and, when there is room again, another attempt ends with the weights of one that never lacked any.
 func TestFullDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	if out, err := exec.Command("unshare", "-rm", "true").CombinedOutput(); err != nil {
 		t.Skipf("SKIPPED, NOT CHECKED: no disk can be mounted here: %v %s", err, out)
 	}

@@ -64,6 +64,9 @@ func TestTimeBudget(t *testing.T) {
 // someTime: between the least and all of it something is left out, the plan tells what, and another attempt keeps to it though
 // the machine has become very fast.
 func someTime(t *testing.T, spec runspec.Spec) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	cost := func(spec runspec.Spec, name string) float64 {
 		all := plans(t, spec, name)
 		return float64(all[len(all)-1].Options[0].Cost.Seconds)

@@ -102,7 +102,12 @@ func sameMistakes(t *testing.T, training, file runspec.Evaluation) {
 
 func TestFinetuneResumes(t *testing.T) {
 	for name, cut := range cuts {
-		t.Run(name, func(t *testing.T) { testFinetuneResumes(t, tuned(t, cut)) })
+		t.Run(name, func(t *testing.T) {
+			if testing.Short() && cut == runspec.NoCut {
+				t.Skip("takes half a minute")
+			}
+			testFinetuneResumes(t, tuned(t, cut))
+		})
 	}
 }
 

@@ -64,7 +64,12 @@ func TestPrune(t *testing.T) {
 	}
 }
 
-func TestPruneResumes(t *testing.T) { testFinetuneResumes(t, pruned(t, "block6d_add")) }
+func TestPruneResumes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("TestFinetuneResumes does nearly the same")
+	}
+	testFinetuneResumes(t, pruned(t, "block6d_add"))
+}
 
 func TestNothingToPrune(t *testing.T) {
 	spec := pruned(t, "block7a_project_bn")
