@@ -3,6 +3,7 @@ package attempt
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/cultivar-ml/cultivar/shared/manifest"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
@@ -11,6 +12,7 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/finetune"
 	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
 	"github.com/cultivar-ml/cultivar/trainer/internal/network"
+	"github.com/cultivar-ml/cultivar/trainer/internal/tf"
 )
 
 // span is a part of each row of features.
@@ -96,10 +98,12 @@ func (t *training) within(s span) (fit.Data, error) {
 		from += width
 	}
 	d.Dim, d.Parts = s.to-s.from, parts
+	rows := sync.Pool{New: func() any { return new(make([]float32, whole)) }} // large sets are read in each epoch
 	d.Read = func(row int, dst []float32) error {
-		all := make([]float32, whole)
-		err := t.set.Read(row, all)
-		copy(dst, all[s.from:s.to])
+		all := rows.Get().(*[]float32)
+		defer rows.Put(all)
+		err := t.set.Read(row, *all)
+		copy(dst, (*all)[s.from:s.to])
 		return err
 	}
 	return d, nil
@@ -109,6 +113,7 @@ func (t *training) within(s span) (fit.Data, error) {
 // photos, and having learned from those too where test photos measure it. It answers whether that is better than the head
 // alone, whose loss is given.
 func (a *Attempt) keepTuned(ctx context.Context, t *training, tuning *finetune.Training, s finetune.State, c *checkpoint.Checkpoint) (bool, error) {
+	tf.Release() // what fine-tuning no longer needs
 	p, err := t.partner(ctx, c.Recipe)
 	if err != nil {
 		return false, fmt.Errorf("fine-tune: %w", err)

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	graft "github.com/wamuir/graft/tensorflow"
 
@@ -139,12 +140,14 @@ type Set struct {
 	dim      int
 	segments []*os.File
 	at       []location
+	buffers  sync.Pool // *[]byte of a row: large sets are read in each epoch
 }
 
 // Find looks the rows up. Every value that is found is read and checked once, so that a damaged one counts as missing.
 // The caller closes the set.
 func (c *Cache) Find(rows []Row) (*Set, error) {
 	s := &Set{dim: c.key.Dim, at: make([]location, len(rows))}
+	s.buffers.New = func() any { return new(make([]byte, 2*s.dim)) }
 	wanted := make(map[Row][]int, len(rows))
 	for i, row := range rows {
 		s.at[i].segment = -1
@@ -223,7 +226,9 @@ func (s *Set) Dim() int { return s.dim }
 
 // Read fills dst, of length Dim, with row i, which the set must have.
 func (s *Set) Read(i int, dst []float32) error {
-	buffer := make([]byte, 2*s.dim)
+	pooled := s.buffers.Get().(*[]byte)
+	defer s.buffers.Put(pooled)
+	buffer := *pooled
 	if err := s.ReadHalves(i, buffer); err != nil {
 		return err
 	}

@@ -147,7 +147,7 @@ func (r ran) check(t *testing.T, kind tflite.Kind, m network.Model) {
 		t.Errorf("%s: MediaPipe's answer differs by %g", kind, worst)
 	}
 	for i, score := range r.MediaPipe.Scores {
-		if sure := float64(score) >= m.Usage.Threshold; sure != (r.MediaPipe.Sure[i] > 0) {
+		if sure := score > 0 && float64(score) >= m.Usage.Threshold; sure != (r.MediaPipe.Sure[i] > 0) { // an answer of 0 is none
 			t.Errorf("%s: with the threshold %g MediaPipe answers %v of %v", kind, m.Usage.Threshold, r.MediaPipe.Sure, r.MediaPipe.Scores)
 		}
 	}
