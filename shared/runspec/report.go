@@ -65,3 +65,16 @@ type Compared struct {
 	MsPerImage Float  `json:"ms_per_image"` // milliseconds, in batches on all cores, decoding not counted
 	Note       string `json:"note,omitempty"`
 }
+
+// Called is what people call the model: its role as it came where that is none of the above, so not yet fit for a terminal.
+func (c Compared) Called() string {
+	switch c.Role {
+	case RoleTeacher:
+		return "the teacher"
+	case RoleWhole:
+		return "unpruned"
+	case RoleTrained:
+		return "this model"
+	}
+	return c.Role
+}

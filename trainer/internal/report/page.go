@@ -32,7 +32,7 @@ const (
 // Page writes report.html: one page with everything inside, which opens from a disk without a network and without scripts.
 func Page(w io.Writer, r Run) error {
 	t, err := template.New("page").Funcs(template.FuncMap{"name": name, "path": path, "count": count, "size": size, "ms": ms,
-		"million": million, "role": role,
+		"million": million,
 		"percent": func(v runspec.Float) string { return strings.ReplaceAll(percent(v), " ", "\u00a0") }}).Parse(pageText)
 	if err != nil {
 		return fmt.Errorf("write the report: %w", err)
@@ -95,19 +95,6 @@ type row struct {
 
 // million is a count of weights or multiply-adds.
 func million(n int64) string { return fmt.Sprintf("%.1f M", float64(n)/1e6) }
-
-// role is what people call a compared model.
-func role(r string) string {
-	switch r {
-	case runspec.RoleTeacher:
-		return "the teacher"
-	case runspec.RoleWhole:
-		return "unpruned"
-	case runspec.RoleTrained:
-		return "this model"
-	}
-	return r
-}
 
 type matrixRow struct {
 	Label string

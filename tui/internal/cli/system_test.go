@@ -207,7 +207,7 @@ func TestWholePath(t *testing.T) {
 		}
 		cultivar(ctx, t, "cancel", "latest").expect(t, 0, "Run #4, again")
 		cultivar(ctx, t, "watch", "4").expect(t, 7, "cancelled")
-		cultivar(ctx, t, "download", "4").expect(t, 7, "has no model")
+		cultivar(ctx, t, "download", "4", "-o", home).expect(t, 7, "has no model")
 	})
 }
 

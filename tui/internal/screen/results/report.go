@@ -68,14 +68,9 @@ func (r *report) unsure(g theme.Glyphs) string {
 
 // beside sets the model beside those that it was measured with, a line each.
 func (r *report) beside(g theme.Glyphs) []string {
-	roles := map[string]string{runspec.RoleTeacher: "the teacher", runspec.RoleWhole: "unpruned", runspec.RoleTrained: "this model"}
 	var out []string
 	for _, c := range r.Compared {
-		role, ok := roles[c.Role]
-		if !ok {
-			role = text.Safe(c.Role)
-		}
-		out = append(out, text.Fit(role, 12, g.Ellipsis)+text.Fit(text.Safe(c.Base), 20, g.Ellipsis)+text.Right(text.Percent(float64(c.Accuracy), g), 8)+
+		out = append(out, text.Fit(text.Safe(c.Called()), 12, g.Ellipsis)+text.Fit(text.Safe(c.Base), 20, g.Ellipsis)+text.Right(text.Percent(float64(c.Accuracy), g), 8)+
 			text.Right(text.Bytes(c.Bytes), 9)+text.Right(fmt.Sprintf("%.1f ms a photo", float64(c.MsPerImage)), 18))
 	}
 	return out
