@@ -49,6 +49,7 @@ func TestTimeBudget(t *testing.T) {
 		}
 	})
 	t.Run("some", func(t *testing.T) { someTime(t, spec) })
+	t.Run("slower than ever", func(t *testing.T) { slowly(t, spec) })
 	t.Run("a machine that nobody knows", func(t *testing.T) {
 		if err := os.RemoveAll(filepath.Join(spec.Paths.Features, rates.Dir)); err != nil {
 			t.Fatal(err)
@@ -100,6 +101,18 @@ func someTime(t *testing.T, spec runspec.Spec) {
 		t.Errorf("it says %+v", bodies[runspec.Log](records))
 	}
 	settled := bodies[runspec.Progress](records)[0].Total
+	hasten(t, spec)
+	second := again(first, "some-more")
+	second.Callback, second.Attempt, second.Paths.Previous = runspec.Callback{}, 2, folder(t, first)
+	_, records = run(t, second)
+	if got := bodies[runspec.Progress](records)[0]; got.Total != settled || got.Done != settled || says(records, "To end within") {
+		t.Errorf("the first attempt settled on %d rows, the second begins with %+v", settled, got)
+	}
+}
+
+// hasten makes the plans believe that this machine takes no time for anything.
+func hasten(t *testing.T, spec runspec.Spec) {
+	t.Helper()
 	books, err := filepath.Glob(filepath.Join(spec.Paths.Features, rates.Dir, "*.json"))
 	if err != nil || len(books) == 0 {
 		t.Fatalf("books: %v, %v", books, err)
@@ -114,10 +127,26 @@ func someTime(t *testing.T, spec runspec.Spec) {
 			t.Fatal(err)
 		}
 	}
-	second := again(first, "some-more")
-	second.Callback, second.Attempt, second.Paths.Previous = runspec.Callback{}, 2, folder(t, first)
-	_, records = run(t, second)
-	if got := bodies[runspec.Progress](records)[0]; got.Total != settled || got.Done != settled || says(records, "To end within") {
-		t.Errorf("the first attempt settled on %d rows, the second begins with %+v", settled, got)
+}
+
+// slowly: of a machine that is much slower than it has ever been no plan knows; fine-tuning ends when the time is up, and the
+// model is made.
+func slowly(t *testing.T, spec runspec.Spec) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	hasten(t, spec)
+	const asked = 1000
+	slow := again(spec, "slow")
+	slow.Recipe.TimeBudget, slow.Recipe.FinetuneEpochs, slow.Recipe.Patience = 12, asked, asked
+	result, records := run(t, slow)
+	epochs := 0
+	for _, e := range bodies[runspec.Epoch](records) {
+		if e.Phase == runspec.PhaseFinetune {
+			epochs++
+		}
+	}
+	if !says(records, "nothing has to be left out") || !says(records, "ends here, to keep to the time budget") || epochs == 0 || epochs >= asked || result.State != "succeeded" {
+		t.Errorf("%d epochs of fine-tuning, %+v; it says %+v", epochs, result, bodies[runspec.Log](records))
 	}
 }
