@@ -31,8 +31,10 @@ type Spec struct {
 	Teacher  *Teacher `json:"teacher,omitempty"` // Train: where the recipe's distill_teacher is
 	Paths    Paths    `json:"paths"`
 	Callback Callback `json:"callback"`
-	Parts    int      `json:"parts,omitempty"`  // Features: how many trainers share the work; each is told its index from 0
-	Photos   *Photos  `json:"photos,omitempty"` // Planning: what there is to say of images without a manifest; Dataset is empty then
+	Parts    int      `json:"parts,omitempty"` // Features: how many trainers share the work; each is told its index from 0
+	// FeatureBytes is how much the activations of one training may take on the disk; 0: as much as the trainer thinks right.
+	FeatureBytes int64   `json:"feature_bytes,omitempty"`
+	Photos       *Photos `json:"photos,omitempty"` // Planning: what there is to say of images without a manifest; Dataset is empty then
 }
 
 // Teacher is a finished run that a training learns from as well.

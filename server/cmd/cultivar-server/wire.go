@@ -69,6 +69,7 @@ func build(c config.Config, executable string, db *store.Store, callbackURL stri
 	a.tasks = tasks.New(tasks.Options{
 		Store: db, Volume: volume, Runner: execute, Credentials: credentials, Deliveries: a.deliver.Plan, Abilities: abilities,
 		ScaleOut: tasks.ScaleOut{Images: c.ScaleOut.Images, Parts: c.ScaleOut.Parts},
+		Features: int64(c.Features),
 		Bases:    c.Bases, Callback: callbackURL, Log: log, Now: time.Now,
 	})
 	a.api, err = httpapi.New(httpapi.Options{

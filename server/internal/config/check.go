@@ -11,6 +11,9 @@ import (
 	"strings"
 )
 
+// minFeatures are the activations of some thousand photos.
+const minFeatures = 1 << 30
+
 // Shared tells whether people of other machines are served, so that callers show tokens of their own. Otherwise the server
 // belongs to one account of this machine.
 func (c Config) Shared() bool { return c.TLS.Certificate != "" || c.TLS.TerminatedByProxy }
@@ -91,6 +94,9 @@ func (c Config) checkRunner() error {
 	var errs []error
 	if c.Slots < 1 {
 		errs = append(errs, fmt.Errorf("slots is %d, but must be at least 1", c.Slots))
+	}
+	if c.Features < minFeatures {
+		errs = append(errs, fmt.Errorf("features is %s, but fine-tuning needs at least %s", c.Features, Size(minFeatures)))
 	}
 	if c.IdleExit < 0 {
 		errs = append(errs, fmt.Errorf("idle_exit is %s, but cannot be negative; 0 means never", c.IdleExit))

@@ -37,6 +37,7 @@ type Config struct {
 	IdleExit Duration `yaml:"idle_exit"` // leave after so long without a request or an active task; 0: never
 	Slots    int      `yaml:"slots"`     // trainings at once, with the local runner; default 1
 	Runner   string   `yaml:"runner"`    // "local": processes of this machine; "kubernetes": Jobs of a cluster; default local
+	Features Size     `yaml:"features"`  // how much is kept of what trainings computed of one user's photos while nothing of theirs runs; default 16GiB
 	Callback Callback `yaml:"callback"`
 	ScaleOut ScaleOut `yaml:"scale_out"`
 	Deliver  Deliver  `yaml:"deliver"`
@@ -76,6 +77,7 @@ func (c Config) Resolve(sys System) (Config, error) {
 	}
 	c.Runner = cmp.Or(c.Runner, RunnerLocal)
 	c.Slots = cmp.Or(c.Slots, 1)
+	c.Features = cmp.Or(c.Features, 16<<30)
 	c.Volume = cmp.Or(c.Volume, filepath.Join(c.Data, "volume"))
 	c.Listen = cmp.Or(c.Listen, "unix:"+SocketPath(c.Data, sys.Getenv("XDG_RUNTIME_DIR")))
 	c.Trainer = cmp.Or(c.Trainer, filepath.Join(filepath.Dir(sys.Executable), "cultivar-trainer"))

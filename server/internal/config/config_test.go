@@ -46,7 +46,7 @@ func TestResolve(t *testing.T) {
 			config.Config{Data: long, Listen: "unix:" + long + "/server.sock", Bases: long + "/bases"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.want.Trainer, c.want.Slots, c.want.Runner = "/opt/cultivar/bin/cultivar-trainer", 1, config.RunnerLocal
+			c.want.Trainer, c.want.Slots, c.want.Runner, c.want.Features = "/opt/cultivar/bin/cultivar-trainer", 1, config.RunnerLocal, 16<<30
 			c.want.Volume = c.want.Data + "/volume"
 			if got, err := c.config.Resolve(c.sys); err != nil || !reflect.DeepEqual(got, c.want) {
 				t.Errorf("got %+v, %v\nwant %+v", got, err, c.want)

@@ -2,9 +2,11 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -99,6 +101,25 @@ type SMTP struct {
 	User         string `yaml:"user"` // empty: no login
 	PasswordFile string `yaml:"password_file"`
 }
+
+// Size is a number of bytes written as 16GiB or 500GB.
+type Size int64
+
+// UnmarshalYAML reads what humanize.ParseBytes reads.
+func (s *Size) UnmarshalYAML(n *yaml.Node) error {
+	v, err := humanize.ParseBytes(n.Value)
+	if err != nil || n.Kind != yaml.ScalarNode || v > math.MaxInt64 {
+		return fmt.Errorf("line %d: %q is no size; write it as 16GiB or 500GB", n.Line, n.Value)
+	}
+	*s = Size(v)
+	return nil
+}
+
+// MarshalText writes the size.
+func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// String is the size as people write it.
+func (s Size) String() string { return strings.ReplaceAll(humanize.IBytes(uint64(max(0, s))), " ", "") }
 
 // Duration is a time span written as 90s, 15m or 24h.
 type Duration time.Duration

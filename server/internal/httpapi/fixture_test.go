@@ -40,6 +40,7 @@ import (
 // fixture is a whole server on a fresh data folder, with a scripted runner in place of processes.
 type fixture struct {
 	scaleOut tasks.ScaleOut
+	features int64 // bytes of features that are kept; 0: all
 	proxies  []netip.Prefix
 	refuse   error        // what everybody is told instead of being let in
 	seen     atomic.Value // netip.Addr of the last caller that was asked for its name
@@ -131,7 +132,7 @@ func (f *fixture) start() {
 		Free: func() (uint64, uint64, error) { return f.free << 30, 1000 << 30, nil }})
 	callback := httptest.NewUnstartedServer(nil)
 	f.tasks = tasks.New(tasks.Options{Store: f.store, Volume: volume, Runner: f.fake, Bases: filepath.Join(f.dir, "bases"),
-		Callback: "http://" + callback.Listener.Addr().String(), Log: log, Now: f.now.now, Tick: 20 * time.Millisecond, ScaleOut: f.scaleOut})
+		Callback: "http://" + callback.Listener.Addr().String(), Log: log, Now: f.now.now, Tick: 20 * time.Millisecond, ScaleOut: f.scaleOut, Features: f.features})
 	s, err := httpapi.New(httpapi.Options{Store: f.store, Ingest: f.ingest, Tasks: f.tasks, Authenticate: f.authenticate, Proxies: f.proxies, Log: log, Now: f.now.now,
 		Hosts: []string{"127.0.0.1"}, Heartbeat: 30 * time.Millisecond})
 	if err != nil {

@@ -96,7 +96,7 @@ func (s *Service) spec(ctx context.Context, t store.Task) (runspec.Spec, []runne
 		Version: runspec.Version, Kind: t.Kind, Task: t.ID, Attempt: t.Attempt, Recipe: t.Recipe,
 		Dataset: runspec.Dataset{Digest: t.Digest, Classes: t.Classes, Exclude: []string{}, Relabel: []runspec.Edit{}},
 	}
-	spec.Paths.Bases = s.bases
+	spec.Paths.Bases, spec.FeatureBytes = s.bases, s.features
 	task, dataset := runspec.TaskDir(t.Owner, t.ID), runspec.DatasetDir(t.Owner, t.Digest)
 	mounts := []runner.Mount{
 		{Name: runspec.PacksDir(t.Owner)},

@@ -23,7 +23,7 @@ import (
 // silence is how long an executor may not call before its spool is read instead.
 const silence = 2 * time.Second
 
-// sweepEvery is how many ticks pass between two looks for jobs that no task knows.
+// sweepEvery is how many ticks pass between two looks for what is left over: jobs that no task knows, features past the limit.
 const sweepEvery = 60
 
 // Run supervises every task until ctx ends: at each event, and once a tick whether there was one or not, because events
@@ -35,6 +35,7 @@ func (s *Service) Run(ctx context.Context) {
 	for ticks := 0; ; {
 		if ticks%sweepEvery == 0 {
 			s.report(ctx, "look for forgotten jobs", s.sweepJobs(ctx))
+			s.report(ctx, "make room on the disk", s.evictAll(ctx))
 			ticks++
 		}
 		s.report(ctx, "supervise tasks", s.Reconcile(ctx))
@@ -104,6 +105,7 @@ func (s *Service) schedule(ctx context.Context, kind runspec.Kind) error {
 		if t.Cancel {
 			err = s.change(ctx, store.Change{Task: t.ID, From: t.State, To: api.StateCancelled, Reason: cancelled})
 		} else {
+			s.report(ctx, "make room on the disk", s.evict(t.Owner, active))
 			err = s.begin(ctx, t)
 		}
 		if err != nil && !errors.Is(err, store.ErrConflict) {
@@ -315,17 +317,10 @@ func (s *Service) sweepJobs(ctx context.Context) error {
 
 // sweepFolders removes task folders without a row: what a crash left between files and rows.
 func (s *Service) sweepFolders(ctx context.Context) {
-	root, err := s.volume.Path("users")
-	if err != nil {
-		s.report(ctx, "look for forgotten folders", err)
-		return
-	}
-	users, err := os.ReadDir(root)
-	if err != nil {
-		return // nothing there yet
-	}
-	for _, u := range users {
-		dir := path.Join(runspec.UserDir(u.Name()), "tasks")
+	users, err := s.users()
+	s.report(ctx, "look for forgotten folders", err)
+	for _, user := range users {
+		dir := path.Join(runspec.UserDir(user), "tasks")
 		abs, err := s.volume.Path(dir)
 		if err != nil {
 			continue
@@ -335,7 +330,7 @@ func (s *Service) sweepFolders(ctx context.Context) {
 			continue
 		}
 		for _, t := range tasks {
-			has, err := s.store.HasTask(ctx, u.Name(), t.Name())
+			has, err := s.store.HasTask(ctx, user, t.Name())
 			if err == nil && !has && !strings.HasPrefix(t.Name(), ".") {
 				s.report(ctx, "remove a forgotten folder", s.volume.Remove(path.Join(dir, t.Name())))
 			}

@@ -135,9 +135,10 @@ func digest(spec runspec.Spec) (string, error) {
 	d := spec.Dataset
 	d.Manifest = ""
 	text, err := json.Marshal(struct {
-		Dataset runspec.Dataset
-		Recipe  runspec.Recipe
-	}{d, spec.Recipe})
+		Dataset  runspec.Dataset
+		Recipe   runspec.Recipe
+		Features int64 // which bounds the views
+	}{d, spec.Recipe, spec.FeatureBytes})
 	if err != nil {
 		return "", fmt.Errorf("identify the spec: %w", err)
 	}

@@ -1,6 +1,7 @@
 package attempt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,7 +45,8 @@ const (
 	finetuneBatch = 32
 )
 
-// activationBytes is how much activations of one training may take on disk; of large sets fewer views are kept.
+// activationBytes is how much activations of one training may take on disk where the server does not say; of large sets fewer
+// views are kept.
 const activationBytes = 16 << 30
 
 // resolveCut settles where fine-tuning begins, and on how many views.
@@ -70,12 +72,12 @@ func (a *Attempt) resolveCut(t *training) error {
 		return fail(runspec.ExitBadSpec, "%v", err)
 	}
 	t.cut = cut{name: t.recipe.Cut, key: key}
-	views := t.recipe.Views
-	for t.recipe.Views > 1 && int64(len(t.items)*t.recipe.Views)*key.RowBytes() > activationBytes {
+	views, most := t.recipe.Views, cmp.Or(a.spec.FeatureBytes, activationBytes)
+	for t.recipe.Views > 1 && int64(len(t.items)*t.recipe.Views)*key.RowBytes() > most {
 		t.recipe.Views--
 	}
 	if t.recipe.Views < views {
-		a.journal.Log("info", fmt.Sprintf("%d views of each photo rather than %d, so that what fine-tuning learns from fits on the disk.", t.recipe.Views, views))
+		a.journal.Log("info", fmt.Sprintf("Views of each photo: %d rather than %d, so that what fine-tuning learns from takes no more of the disk than the server allows.", t.recipe.Views, views))
 	}
 	return nil
 }

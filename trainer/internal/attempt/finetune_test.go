@@ -5,6 +5,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cultivar-ml/cultivar/shared/runspec"
@@ -158,4 +159,27 @@ func arrays(t *testing.T, dir string) map[string][]float32 {
 		all[name] = a.Data
 	}
 	return all
+}
+
+// TestActivationsFitTheDisk: a training takes as many views as the server allows its activations bytes for, and says so.
+func TestActivationsFitTheDisk(t *testing.T) {
+	spec := tuned(t, cuts["the last blocks"])
+	spec.Recipe.Views, spec.Recipe.FinetuneEpochs, spec.Recipe.Exports = 4, 1, nil
+	const (
+		photos = 6 * 16
+		row    = 3*3*192*2 + 100 // a little more than the activations of one view
+	)
+	spec.FeatureBytes = 2 * photos * row
+	result, err := attempt.Run(t.Context(), spec, attempt.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.Recipe.Views != 2 {
+		t.Errorf("%d views were taken", result.Recipe.Views)
+	}
+	if !slices.ContainsFunc(bodies[runspec.Log](tasktest.Records(t, folder(t, spec))), func(l runspec.Log) bool {
+		return strings.Contains(l.Text, "2 rather than 4")
+	}) {
+		t.Error("it was not said")
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	graft "github.com/wamuir/graft/tensorflow"
 
@@ -114,7 +115,7 @@ type Cache struct {
 	key    Key
 }
 
-// Open makes the key's folder in root if it is missing. writer names this process in the names of its segments; no
+// Open makes the key's folder in root if it is missing, and marks it as used now, which what is evicted goes by. writer names this process in the names of its segments; no
 // other process that writes at the same time may have the same name.
 func Open(root string, key Key, writer string) (*Cache, error) {
 	c := &Cache{dir: filepath.Join(root, key.Name()), writer: writer, key: key}
@@ -131,6 +132,8 @@ func Open(root string, key Key, writer string) (*Cache, error) {
 			return nil, fmt.Errorf("open the feature cache: %w", err)
 		}
 	}
+	now := time.Now()
+	_ = os.Chtimes(path, now, now) // at worst it is evicted sooner
 	return c, nil
 }
 

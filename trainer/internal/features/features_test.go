@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cultivar-ml/cultivar/trainer/internal/data"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/exporttest"
@@ -277,5 +278,25 @@ func TestKeyNamesDepths(t *testing.T) {
 	plain, err := json.Marshal(features.NewKey("weights", net, data.Stretch))
 	if err != nil || !strings.HasPrefix(string(plain), `{"format":1,"base":"weights","cut":"global_average_pooling2d","dim":1280,"image_size":224,`) {
 		t.Errorf("the key of the last layer's features is %s, %v", plain, err)
+	}
+}
+
+// TestOpeningMarksAsUsed: what is evicted goes by the newest file of a key, so opening a key makes one new.
+func TestOpeningMarksAsUsed(t *testing.T) {
+	p, _ := small(t, 1, 1)
+	dir := t.TempDir()
+	open(t, dir, p, "first")
+	path := filepath.Join(dir, features.NewKey("weights", p.Network, p.Fit).Name(), "key.json")
+	long := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(path, long, long); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir, p, "second")
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !info.ModTime().After(long.Add(time.Minute)) {
+		t.Errorf("it was last used at %v", info.ModTime())
 	}
 }
