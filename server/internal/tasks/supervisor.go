@@ -195,8 +195,11 @@ func (s *Service) requeue(ctx context.Context, t store.Task) error {
 	if err != nil {
 		return err
 	}
-	if a.Ended != nil && s.now().Sub(*a.Ended) < pause(t.Crashes+t.Interruptions) {
-		return nil
+	if a.Ended != nil {
+		rested := s.now().Sub(*a.Ended) // below 0 when the clock was set back: then nobody knows, and it goes on
+		if rested >= 0 && rested < pause(t.Crashes+t.Interruptions) {
+			return nil
+		}
 	}
 	return s.change(ctx, store.Change{Task: t.ID, From: t.State, To: api.StateQueued, Reason: t.Reason})
 }

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cultivar-ml/cultivar/shared/manifest"
 	"github.com/cultivar-ml/cultivar/shared/pack"
@@ -313,6 +314,8 @@ func TestResumeGivesTheSameModel(t *testing.T) {
 		t.Error("an interrupted attempt left a result")
 	}
 	told := bodies[runspec.Epoch](tasktest.Records(t, earlier))
+	backwards(t, spec.Paths.Features)
+	backwards(t, earlier)
 	next := again(spec, "2")
 	next.Attempt, next.Paths.Previous = 2, earlier
 	if _, err := attempt.Run(t.Context(), next, attempt.Options{}); err != nil {
@@ -327,6 +330,27 @@ func TestResumeGivesTheSameModel(t *testing.T) {
 	}
 	if a, b := curves(t, folder(t, whole)), curves(t, folder(t, next)); len(a) != 4 || !slices.Equal(a, b) {
 		t.Errorf("the report of the resumed training has other curves: %s", firstDifference(a, b))
+	}
+}
+
+// backwards makes the newest files of a folder the oldest, and all of them younger than now: what a clock leaves that was wrong
+// for a while.
+func backwards(t *testing.T, dir string) {
+	t.Helper()
+	ahead := time.Now().Add(24 * time.Hour)
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		at := ahead.Add(-info.ModTime().Sub(ahead))
+		return os.Chtimes(path, at, at)
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
