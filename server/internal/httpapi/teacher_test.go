@@ -74,6 +74,24 @@ func TestTeacher(t *testing.T) {
 	}
 }
 
+// A plan for photos that are here is made with the teacher at hand, and refuses one that the run would refuse.
+func TestPlanWithTeacher(t *testing.T) {
+	f := newFixture(t)
+	d := f.dataset("alice")
+	teacher := f.run("alice", d)
+	f.await("alice", teacher.Id, api.StateSucceeded)
+	specs := make(chan runspec.Spec, 1)
+	f.script = func(tr *trainer) runner.Exit {
+		specs <- tr.spec
+		return quick(tr)
+	}
+	f.call("alice", "POST", "/api/v1/runs/plan", api.PlanCreate{Dataset: &d.Id, Recipe: learner(d, "1").Recipe}, 202, nil)
+	if spec := <-specs; spec.Kind != runspec.Planning || spec.Teacher == nil || spec.Teacher.Run != teacher.Id || spec.Recipe.Teacher != teacher.Id {
+		t.Errorf("the plan's spec: %+v", spec)
+	}
+	f.call("alice", "POST", "/api/v1/runs/plan", api.PlanCreate{Dataset: &d.Id, Recipe: learner(d, "7").Recipe}, 400, nil)
+}
+
 func TestTeacherIsRefused(t *testing.T) {
 	f := newFixture(t)
 	d := f.dataset("alice")

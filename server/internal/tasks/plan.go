@@ -48,6 +48,9 @@ func (s *Service) Plan(ctx context.Context, user string, c api.PlanCreate) (stor
 		return store.Task{}, err
 	}
 	if known {
+		if err := s.settleTeacher(ctx, user, &t.Recipe, classNames(d)); err != nil {
+			return store.Task{}, err
+		}
 		t.Name, t.Dataset, t.DatasetName, t.Digest, t.Classes = d.Name, d.ID, d.Name, d.Digest, classNames(d)
 		return s.add(ctx, t)
 	}

@@ -124,8 +124,9 @@ func (s *Service) complete(ctx context.Context, t store.Task, spec *runspec.Spec
 		if t.Dataset == "" {
 			spec.Dataset.Manifest = ""
 			spec.Photos, err = s.photos(t)
+			return mounts, err
 		}
-		return mounts, err
+		return s.seatTeacher(ctx, t, spec, mounts)
 	case runspec.Features:
 		spec.Parts, spec.Callback.URL = s.scaleOut.Parts, "" // nobody owns the attempt, so nobody can register
 		return mounts, nil

@@ -13,6 +13,7 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/features"
 	"github.com/cultivar-ml/cultivar/trainer/internal/finetune"
 	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
+	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 	"github.com/cultivar-ml/cultivar/trainer/internal/plan"
 	"github.com/cultivar-ml/cultivar/trainer/internal/rates"
 )
@@ -158,9 +159,15 @@ func (a *Attempt) amount(t *training) (plan.Training, error) {
 			return p, err
 		}
 	}
+	asked := map[data.Hash]features.Views{}
+	if t.teacher != nil {
+		if asked, err = features.Held(a.spec.Paths.Features, t.teacher.key); err != nil {
+			return p, err
+		}
+	}
 	p.Photos = make([]plan.Photo, len(t.items))
 	for i, item := range t.items {
-		p.Photos[i] = plan.Photo{Bytes: item.Length, Side: t.sides[i], Features: have[item.Hash], Cut: haveCut[item.Hash]}
+		p.Photos[i] = plan.Photo{Bytes: item.Length, Side: t.sides[i], Features: have[item.Hash], Cut: haveCut[item.Hash], Asked: asked[item.Hash]}
 	}
 	return p, nil
 }
@@ -169,11 +176,16 @@ func (a *Attempt) amount(t *training) (plan.Training, error) {
 func (t *training) measures() (plan.Training, error) {
 	p := plan.Training{Classes: len(t.labels), Folds: labelFolds, Dim: t.base.FeatureDim, RowBytes: t.key.RowBytes(),
 		Workers: features.Workers(runtime.GOMAXPROCS(0), features.MemoryLimit(os.DirFS("/")), t.base.Size)}
+	var err error
+	if t.teacher != nil {
+		if p.Teacher, err = share(t.teacher.model.Network, t.plain); err != nil {
+			return p, err
+		}
+	}
 	if t.cut.name == "" {
 		return p, nil
 	}
 	net := t.plain
-	var err error
 	if t.cut.cached() {
 		if net, err = net.Suffix(t.cut.name); err != nil {
 			return p, err
@@ -183,9 +195,30 @@ func (t *training) measures() (plan.Training, error) {
 			p.Partner += width
 		}
 	}
+	if t.pruned != nil {
+		left := t.pruned.net
+		if t.cut.cached() {
+			if left, err = left.Suffix(t.cut.name); err != nil {
+				return p, err
+			}
+		}
+		if p.Thin, err = share(left, net); err != nil {
+			return p, err
+		}
+	}
 	p.Cut, p.Last = t.cut.name, t.plain.FeatureDim
 	p.Trained, err = finetune.Trained(net, max(2, p.Classes))
 	return p, err
+}
+
+// share is how much one network computes for an image, as a share of what another does.
+func share(of, whole network.Network) (float64, error) {
+	some, err := of.MACs()
+	if err != nil {
+		return 0, err
+	}
+	all, err := whole.MACs()
+	return float64(some) / float64(max(1, all)), err
 }
 
 // expect says what the training will take, before it reads a photo.

@@ -165,6 +165,14 @@ func (a *Attempt) complete(o *option, before []*option, books map[string]*rates.
 	if err := a.resolveCut(o.t); err != nil {
 		return err
 	}
+	if err := o.t.resolvePruning(); err != nil {
+		return err
+	}
+	if a.spec.Teacher != nil {
+		if err := a.loadTeacher(o.t); err != nil {
+			return err
+		}
+	}
 	book, err := a.book(o.t)
 	if err != nil {
 		return err

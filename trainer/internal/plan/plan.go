@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/cultivar-ml/cultivar/shared/manifest"
@@ -19,6 +20,7 @@ type Photo struct {
 	Side     manifest.Side
 	Features features.Views // that are cached
 	Cut      features.Views // likewise of the activations at the cut
+	Asked    features.Views // likewise of the teacher's answers
 }
 
 // Training is how much there is to do, whatever the number of views and epochs.
@@ -36,6 +38,9 @@ type Training struct {
 	Trained     int    // numbers that fine-tuning trains, the head's included
 	Last        int    // length of the features that fine-tuning's own head sees
 	Partner     int    // and of those that the head sees which the outcome is mixed with; 0: there is none
+
+	Teacher float64 // what the teacher computes for a view, as a share of what the base does; 0: none is known
+	Thin    float64 // what pruning leaves to compute behind the cut, likewise; 0: nothing is pruned
 }
 
 // EarlyEpochs is how long the head learns with which fine-tuning begins.
@@ -55,11 +60,25 @@ const (
 type rows struct {
 	train, plain, val, test int // plain: photos to train on, each once
 	cached                  int
-	missingPlain            int // rows to compute
-	missingChanged          int
-	decoded                 int64   // bytes of files
+	missing                 toRead
 	newFeatures, newCut     float64 // rows that are added to the caches
+	ask                     toRead
 }
+
+// toRead is what a pass has to compute.
+type toRead struct {
+	plain, changed int
+	bytes          int64 // of files
+}
+
+// photo adds so many views of one photo. It is decoded once for the view as it is, larger once more for others.
+func (n *toRead) photo(p Photo, plain, changed int) {
+	n.plain += plain
+	n.changed += changed
+	n.bytes += p.Bytes * int64(plain+min(changed, 1))
+}
+
+func (n toRead) rows() int { return n.plain + n.changed }
 
 func (t Training) count(r runspec.Recipe) rows {
 	var n rows
@@ -79,11 +98,27 @@ func (t Training) count(r runspec.Recipe) rows {
 			n.train += views
 		}
 		n.photo(p, views, tune)
+		n.askFor(p, views)
 	}
 	return n
 }
 
-// photo adds what is to be computed of one photo. It is decoded once for the view as it is, larger once more for others.
+// askFor adds what a teacher has to say of one photo.
+func (n *rows) askFor(p Photo, views int) {
+	plain, changed := 0, 0
+	for v := range views {
+		switch {
+		case p.Asked.Has(v):
+		case v == 0:
+			plain++
+		default:
+			changed++
+		}
+	}
+	n.ask.photo(p, plain, changed)
+}
+
+// photo adds what is to be computed of one photo.
 func (n *rows) photo(p Photo, views int, tune bool) {
 	plain, changed := 0, 0
 	for v := range views {
@@ -103,12 +138,8 @@ func (n *rows) photo(p Photo, views int, tune bool) {
 			changed++
 		}
 	}
-	n.missingPlain += plain
-	n.missingChanged += changed
-	n.decoded += p.Bytes * int64(plain+min(changed, 1))
+	n.missing.photo(p, plain, changed)
 }
-
-func (n rows) missing() int { return n.missingPlain + n.missingChanged }
 
 func (n rows) all() int { return n.train + n.val + n.test }
 
@@ -124,6 +155,9 @@ func (t Training) Cost(r runspec.Recipe, book *rates.Book) (runspec.Cost, []Part
 	tune := r.FinetuneEpochs > 0
 	e.phase(runspec.PhasePrepare, Part{Beginning, ""}, term{nPrepare, 1})
 	e.phase(runspec.PhaseFeatures, Part{Reading, t.cutOf(r)}, t.reading(r, n)...)
+	if r.Teacher != "" && t.Teacher > 0 {
+		e.phase(runspec.PhaseTeacher, Part{Reading, t.cutOf(r)}, t.pass(n.ask, t.cutOf(r), t.Teacher)...)
+	}
 	refit := 0
 	if !tune && n.test > 0 {
 		refit = r.Epochs
@@ -131,7 +165,7 @@ func (t Training) Cost(r runspec.Recipe, book *rates.Book) (runspec.Cost, []Part
 	e.phase(runspec.PhaseHead, Part{Head, r.Head}, term{named(nHead, r.Head), fit.Work(r, t.amount(n), r.Epochs, refit)})
 	if tune {
 		e.phase(runspec.PhaseFinetune, Part{Tuning, t.Cut}, term{named(nGraph, t.Cut), 1},
-			term{named(nTune, t.Cut), tuningWork(n, r.FinetuneEpochs)})
+			term{named(nTune, t.Cut), tuningWork(n, r.FinetuneEpochs) * cmp.Or(t.Thin, 1)})
 		e.phase(runspec.PhaseFinetune, Part{Head, r.Head}, term{named(nHead, r.Head), t.headsWork(n, r)})
 	}
 	e.phase(runspec.PhaseEvaluate, Part{Head, r.Head}, term{named(nHead, r.Head), fit.OutOfFoldWork(len(t.Photos), t.Folds, t.Dim, t.Classes)})
@@ -149,7 +183,7 @@ func (t Training) Cost(r runspec.Recipe, book *rates.Book) (runspec.Cost, []Part
 	for _, p := range e.unknown {
 		e.cost.Unknown = append(e.cost.Unknown, p.String())
 	}
-	if r.Teacher != "" { // of another base, whose rates are in a book of its own
+	if r.Teacher != "" && t.Teacher == 0 {
 		e.cost.Unknown = append(e.cost.Unknown, "asking the teacher")
 	}
 	return e.cost, e.unknown
@@ -195,17 +229,21 @@ func (t Training) reading(r runspec.Recipe, n rows) []term {
 	if t.cutOf(r) != "" {
 		bytes += float64(n.all()) * float64(t.CutRowBytes)
 	}
-	terms := []term{{nFind, bytes}}
-	if n.missing() == 0 {
-		return terms
+	return append([]term{{nFind, bytes}}, t.pass(n.missing, t.cutOf(r), 1)...)
+}
+
+// pass is what it takes to compute so much, with a network that has that share of the base's work.
+func (t Training) pass(n toRead, cut string, share float64) []term {
+	if n.rows() == 0 {
+		return nil
 	}
 	k := float64(max(1, t.Workers))
-	terms = append(terms, term{nPass, 1}, term{nDecode, float64(n.decoded) / k}, term{network(t.cutOf(r)), float64(n.missing()) / k})
-	if n.missingPlain > 0 {
-		terms = append(terms, term{nPlain, float64(n.missingPlain) / k})
+	terms := []term{{nPass, 1}, {nDecode, float64(n.bytes) / k}, {network(cut), share * float64(n.rows()) / k}}
+	if n.plain > 0 {
+		terms = append(terms, term{nPlain, float64(n.plain) / k})
 	}
-	if n.missingChanged > 0 {
-		terms = append(terms, term{nChanged, float64(n.missingChanged) / k})
+	if n.changed > 0 {
+		terms = append(terms, term{nChanged, float64(n.changed) / k})
 	}
 	return terms
 }

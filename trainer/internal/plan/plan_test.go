@@ -59,6 +59,22 @@ func recipe(views, tune int) runspec.Recipe {
 	return r
 }
 
+// taught is a hundred photos with a teacher that takes so many times as long as the base, and that was asked for these views.
+func taught(share float64, asked features.Views) plan.Training {
+	t := hundred(0, 0)
+	t.Teacher = share
+	for i := range t.Photos {
+		t.Photos[i].Asked = asked
+	}
+	return t
+}
+
+func withTeacher(views int) runspec.Recipe {
+	r := recipe(views, 0)
+	r.Teacher = "other"
+	return r
+}
+
 // TestCost checks each phase by hand. By the book: 1 µs for a byte looked up, 2 s before a pass, and of one of two
 // workers 2 ms for a byte of a file, 0.2 s for a plain square, 1 s for a changed one and 1 s for a row (2 s with
 // activations); 4 µs for a product; 3 s before fine-tuning and 0.1 s for an image; 2 s for the check, 5 for the
@@ -95,6 +111,14 @@ func TestCost(t *testing.T) {
 			"prepare": 1, "features": 0.024, "evaluate": labels, "head": once, "finetune": tune - 0.6*(once+both), "export": 8}, 100, 100, 0, 1_276_000},
 		"fine-tuned again": {hundred(1, 1), recipe(1, 4), map[string]float64{
 			"prepare": 1, "features": 0.228, "evaluate": labels, "head": once, "finetune": tune, "export": 8}, 100, 100, 0, 1_276_000},
+		"pruned": {func() plan.Training { t := hundred(1, 1); t.Thin = 0.6; return t }(), recipe(1, 4), map[string]float64{
+			"prepare": 1, "features": 0.228, "evaluate": labels, "head": once, "finetune": tune - 0.4*0.1*(4*75+10+85), "export": 8}, 100, 100, 0, 1_276_000},
+		"with a teacher twice as slow": {taught(2, 0), withTeacher(3), map[string]float64{
+			"prepare": 1, "features": 0.0576 + 2 + 100 + 10 + 70 + 70 + 120, "teacher": 2 + 100 + 10 + 70 + 70 + 240, "evaluate": labels,
+			"head": 4e-6 * 1000 * 10 * (210 + 7.5 + 225 + 7.5), "export": 8}, 240, 0, 57_600, 1_056_000},
+		"with one that was asked before": {taught(2, 1), withTeacher(3), map[string]float64{
+			"prepare": 1, "features": 0.0576 + 2 + 100 + 10 + 70 + 70 + 120, "teacher": 2 + 70 + 70 + 140, "evaluate": labels,
+			"head": 4e-6 * 1000 * 10 * (210 + 7.5 + 225 + 7.5), "export": 8}, 240, 0, 57_600, 1_056_000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cost, missing := tc.t.Cost(tc.r, book(t))
@@ -150,11 +174,10 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
-// What a teacher takes is in no book of the student's base, and nothing is to be measured for it.
+// Where the teacher is not at hand, as for photos that are not, what it takes is said to be unknown, and nothing is to be
+// measured for it.
 func TestTeacherIsNotCounted(t *testing.T) {
-	r := recipe(2, 3)
-	r.Teacher = "other"
-	cost, missing := hundred(0, 0).Cost(r, book(t))
+	cost, missing := hundred(0, 0).Cost(withTeacher(2), book(t))
 	if !slices.Equal(cost.Unknown, []string{"asking the teacher"}) || len(missing) != 0 {
 		t.Errorf("unknown are %q (%v)", cost.Unknown, missing)
 	}
