@@ -109,6 +109,9 @@ func tuningFields() []Field {
 		{Name: "mixup", Title: "Mixup", Type: Number, Min: 0, Max: 2, Advanced: true,
 			Help:     "How strongly fine-tuning blends pairs of photos, against learning by heart. 0: not at all.",
 			defaults: [3]string{"0", "0", "0"}, later: true, before: "0", ref: func(r *Recipe) any { return &r.Mixup }},
+		{Name: "ensemble", Title: "Ensemble", Type: Text, Values: []string{"no", Ensembled}, Advanced: true,
+			Help:     "Whether the base model's blocks are kept beside the fine-tuned ones, so that both have a say: more often right, up to twice as large and as slow.",
+			defaults: [3]string{"no", "no", Ensembled}, later: true, before: "no", ref: func(r *Recipe) any { return &r.Ensemble }},
 	}
 }
 

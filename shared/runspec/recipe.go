@@ -38,6 +38,7 @@ type Recipe struct {
 	Cut            string  `json:"cut"`
 	Smoothing      float64 `json:"label_smoothing"`
 	Mixup          float64 `json:"mixup"`
+	Ensemble       string  `json:"ensemble"`
 	// The finished run that this one learns from as well, and how; empty: none.
 	Teacher            string  `json:"distill_teacher"`
 	TeacherTemperature float64 `json:"distill_temperature"`
@@ -51,6 +52,9 @@ type Recipe struct {
 	Seed       int64    `json:"seed"`
 	Exports    []string `json:"exports"`
 }
+
+// Ensembled as Recipe.Ensemble keeps the base model beside what fine-tuning makes of it.
+const Ensembled = "yes"
 
 // NoCut as Recipe.Cut asks for fine-tuning of the whole base model.
 const NoCut = "none"

@@ -3,6 +3,7 @@ package attempt
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/cultivar-ml/cultivar/shared/manifest"
@@ -21,11 +22,13 @@ type span struct{ from, to int }
 // lastFeatures are those of the base's last layer.
 func (t *training) lastFeatures() span { return span{t.set.Dim() - t.plain.FeatureDim, t.set.Dim()} }
 
-// partner is what a fine-tuned network is mixed with: a head on the features of several depths that lie before the cut, which
-// fine-tuning leaves as they are. It has learned something else, and costs next to nothing more. Without such features its
-// span is empty.
+// partner is what a fine-tuned network is mixed with: a head that sees what fine-tuning leaves as it was, and so has learned
+// something else. That are the features of several depths before the cut, which cost next to nothing more; in an ensemble, all that
+// the head alone sees, for which the network is kept as it was beside what it has become. Without such features the span is
+// empty.
 type partner struct {
-	net   network.Network // plain, with those features beside those of its last layer
+	net   network.Network // of the mixture
+	apart bool            // what is fine-tuned has Forked names there, and there is nothing but it
 	span  span
 	head  fit.Head
 	refit func() (fit.Head, error) // the same, having learned from the validation photos as well
@@ -33,7 +36,7 @@ type partner struct {
 
 // partnerParts are the lengths of the features of several depths that lie before the cut; none where there is no partner.
 func (t *training) partnerParts() []int {
-	if t.recipe.Features != deepFeatures || !t.cut.cached() {
+	if t.recipe.Features != deepFeatures || !t.cut.cached() || t.ensemble() {
 		return nil
 	}
 	parts, err := t.base.Parts()
@@ -43,7 +46,27 @@ func (t *training) partnerParts() []int {
 	return parts[:len(t.plain.Before(t.cut.name, t.plain.Taps))]
 }
 
-func (t *training) partner(ctx context.Context, r runspec.Recipe) (partner, error) {
+// ensemble tells whether the network is kept as it was beside what fine-tuning makes of it. One that is pruned is to be small.
+func (t *training) ensemble() bool {
+	return t.recipe.Ensemble == runspec.Ensembled && t.recipe.Prune == 0
+}
+
+// former is the partner in an ensemble: the head alone, which is trained already.
+func (t *training) former(ctx context.Context, c *checkpoint.Checkpoint) (partner, error) {
+	behind := ""
+	if t.cut.cached() {
+		behind = t.cut.name
+	}
+	net, err := t.base.Fork(t.plain, behind)
+	refit := func() (fit.Head, error) { return t.heads.Refit(ctx, c.Recipe, c.State) }
+	return partner{net: net, apart: true, span: span{0, t.set.Dim()}, head: t.heads.Head(c.State), refit: refit}, err
+}
+
+func (t *training) partner(ctx context.Context, c *checkpoint.Checkpoint) (partner, error) {
+	if t.ensemble() {
+		return t.former(ctx, c)
+	}
+	r := c.Recipe
 	p := partner{net: t.plain}
 	parts := t.partnerParts()
 	if len(parts) == 0 {
@@ -114,7 +137,7 @@ func (t *training) within(s span) (fit.Data, error) {
 // alone, whose loss is given.
 func (a *Attempt) keepTuned(ctx context.Context, t *training, tuning *finetune.Training, s finetune.State, c *checkpoint.Checkpoint) (bool, error) {
 	tf.Release() // what fine-tuning no longer needs
-	p, err := t.partner(ctx, c.Recipe)
+	p, err := t.partner(ctx, c)
 	if err != nil {
 		return false, fmt.Errorf("fine-tune: %w", err)
 	}
@@ -137,6 +160,9 @@ func (a *Attempt) keepTuned(ctx context.Context, t *training, tuning *finetune.T
 		head = head.Cooled(temperature / (1 - share))
 		if share > 0 {
 			head = p.head.Cooled(temperature / share).Beside(head)
+			if p.apart {
+				tuned = t.forked(p.net, tuned)
+			}
 		}
 		return tuned, head
 	}
@@ -166,6 +192,22 @@ func (a *Attempt) keepTuned(ctx context.Context, t *training, tuning *finetune.T
 	}
 	t.tuned, t.head = settled()
 	return true, nil
+}
+
+// forked are the arrays of a forked network's copies: fine-tuned where they were, else as in the base.
+func (t *training) forked(net network.Network, tuned network.Weights) network.Weights {
+	out := network.Weights{}
+	for name, array := range t.weights {
+		layer, _, _ := strings.Cut(name, "/")
+		if _, ok := net.Layer(network.Forked(layer)); !ok {
+			continue
+		}
+		if changed, ok := tuned[name]; ok {
+			array = changed
+		}
+		out[network.Forked(name)] = array
+	}
+	return out
 }
 
 // logits are what the fine-tuned network and its partner, if it has one, say of samples.

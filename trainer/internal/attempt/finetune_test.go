@@ -10,7 +10,9 @@ import (
 
 	"github.com/cultivar-ml/cultivar/shared/runspec"
 	"github.com/cultivar-ml/cultivar/trainer/internal/attempt"
+	"github.com/cultivar-ml/cultivar/trainer/internal/export"
 	"github.com/cultivar-ml/cultivar/trainer/internal/export/keras"
+	"github.com/cultivar-ml/cultivar/trainer/internal/network"
 	"github.com/cultivar-ml/cultivar/trainer/internal/tasktest"
 )
 
@@ -33,6 +35,30 @@ func TestFinetune(t *testing.T) {
 	}
 }
 
+// TestEnsemble: the base is kept beside what was fine-tuned, and files of both do what was measured.
+func TestEnsemble(t *testing.T) {
+	for name, cut := range cuts {
+		t.Run(name, func(t *testing.T) {
+			spec := tuned(t, cut)
+			spec.Recipe.Ensemble, spec.Recipe.Epochs = runspec.Ensembled, 3 // so that the head alone has something to say
+			testFinetune(t, spec)
+			m, err := export.Read(filepath.Join(folder(t, spec), runspec.ArtifactsDir, "model.h5"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, layer := range []string{"block6b_activation_pool", "block7a_project_conv", network.Forked("block7a_project_conv")} {
+				if _, ok := m.Network.Layer(layer); !ok {
+					t.Errorf("the model has no %s", layer)
+				}
+			}
+			first := network.Forked("stem_conv")
+			if _, ok := m.Network.Layer(first); ok != (cut == runspec.NoCut) {
+				t.Errorf("%s is there: %v", first, ok)
+			}
+		})
+	}
+}
+
 func testFinetune(t *testing.T, spec runspec.Spec) {
 	t.Helper()
 	result, err := attempt.Run(t.Context(), spec, attempt.Options{})
@@ -46,7 +72,7 @@ func testFinetune(t *testing.T, spec runspec.Spec) {
 			t.Errorf("epoch %d is called %d", i+1, e.Epoch)
 		}
 	}
-	if !slices.Equal(phases, []string{"head", "finetune", "finetune", "finetune"}) || result.BestEpoch < 2 {
+	if want := slices.Concat(slices.Repeat([]string{"head"}, spec.Recipe.Epochs), slices.Repeat([]string{"finetune"}, 3)); !slices.Equal(phases, want) || result.BestEpoch <= spec.Recipe.Epochs {
 		t.Errorf("epochs of %v, the best one is %d", phases, result.BestEpoch)
 	}
 	for _, l := range bodies[runspec.Log](records) {

@@ -67,10 +67,14 @@ func (s State) clone() State {
 }
 
 // shardSize images are differentiated at once by one session. It does not depend on the cores, so that results do not;
-// smaller ones are no slower, as nothing is shared between images but the arrays. A whole network keeps 60 MB for each.
-func (d Data) shardSize() int {
-	if d.Fresh {
+// smaller ones are hardly slower, as nothing is shared between images but the arrays. A whole network keeps 60 MB for each.
+func (d Data) shardSize(net network.Network) int {
+	const wide = 20 // 14 are those of 224 pixels at a sixteenth, 28 those at an eighth, which take four times the memory
+	switch {
+	case d.Fresh:
 		return 4
+	case net.Size > wide:
+		return 8
 	}
 	return 16
 }
@@ -104,7 +108,7 @@ func New(net network.Network, w network.Weights, from fit.Scaled, d Data, s Sett
 	if d.Teacher != nil {
 		l.softness = d.Teacher.Temperature
 	}
-	t := &Training{data: d, settings: s, layout: l, weights: w, from: from, size: d.shardSize(), images: byImage(d.Train)}
+	t := &Training{data: d, settings: s, layout: l, weights: w, from: from, size: d.shardSize(net), images: byImage(d.Train)}
 	for range min(runtime.GOMAXPROCS(0), max(1, (s.BatchSize+t.size-1)/t.size)) {
 		one, err := newShard(l, w, 1)
 		if err != nil {

@@ -84,10 +84,9 @@ func (n Network) Suffix(cut string) (Network, error) {
 	return suffix, nil
 }
 
-// DefaultCut names a cut to fine-tune from, the last one that sees the image at a sixteenth of its size. Behind it lie a third
-// of the computations and most of the weights.
-func (n Network) DefaultCut() (string, error) {
-	const shrunk = 16
+// DefaultCut names a cut to fine-tune from, the last one that sees the image at that part of its size. Behind the one at a
+// sixteenth lie a third of the computations and most of the weights; behind the one at an eighth, two thirds and nearly all.
+func (n Network) DefaultCut(shrunk int) (string, error) {
 	shapes, err := n.Shapes()
 	if err != nil {
 		return "", err
@@ -97,7 +96,7 @@ func (n Network) DefaultCut() (string, error) {
 			return cut, nil
 		}
 	}
-	return "", fmt.Errorf("%s has no cut that sees the image at a sixteenth of its size", n.Name)
+	return "", fmt.Errorf("%s has no cut that sees the image at a part in %d of its size", n.Name, shrunk)
 }
 
 func (n Network) checkCut(cut string) error {

@@ -37,7 +37,7 @@ func TestPruneEveryBase(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := base(t, name)
 			w := drawn(t, n)
-			cut, err := n.DefaultCut()
+			cut, err := n.DefaultCut(16)
 			if err != nil {
 				t.Fatal(err)
 			}

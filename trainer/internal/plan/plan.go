@@ -206,6 +206,10 @@ func (t Training) headsWork(n rows, r runspec.Recipe) float64 {
 	if a.Dim = t.Partner; a.Dim > 0 {
 		work += fit.Work(r, a, r.Epochs, r.Epochs)
 	}
+	if r.Ensemble == runspec.Ensembled && r.Prune == 0 { // with the head alone, which learns from the validation photos then
+		a.Dim = t.Dim
+		work += fit.Work(r, a, 0, r.Epochs)
+	}
 	return work
 }
 

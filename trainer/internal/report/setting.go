@@ -24,7 +24,7 @@ const (
 func settings(asked, used runspec.Recipe) []setting {
 	without := map[string]bool{"dropout": used.Head != "dense"}
 	if used.FinetuneEpochs == 0 {
-		for _, f := range []string{"finetune_rate", "cut", "label_smoothing", "mixup"} {
+		for _, f := range []string{"finetune_rate", "cut", "label_smoothing", "mixup", "ensemble"} {
 			without[f] = true
 		}
 	}
@@ -34,6 +34,7 @@ func settings(asked, used runspec.Recipe) []setting {
 		}
 	}
 	without["prune"], without["time_budget_seconds"], without["start_from"] = used.Prune == 0, used.TimeBudget == 0, used.StartFrom == ""
+	without["ensemble"] = without["ensemble"] || used.Prune > 0
 	changed := asked.Changed()
 	var all []setting
 	for _, f := range runspec.Fields() {

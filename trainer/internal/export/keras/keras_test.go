@@ -126,7 +126,7 @@ type answer struct {
 func TestSmallAgrees(t *testing.T) { kerasAgrees(t, exporttest.Small(t)) }
 
 func TestBasesAgree(t *testing.T) {
-	kerasAgrees(t, exporttest.Clipped(t, "efficientnet_lite0"), exporttest.Base(t, "mobilenet_v2"))
+	kerasAgrees(t, exporttest.Clipped(t, "efficientnet_lite0"), exporttest.Base(t, "mobilenet_v2"), exporttest.Forked(t, "mobilenet_v2"))
 }
 
 // kerasAgrees loads the written files with both implementations of Keras and compares their answers for real photos.

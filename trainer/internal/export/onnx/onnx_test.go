@@ -95,6 +95,7 @@ func TestSmallAgrees(t *testing.T) {
 func TestBasesAgree(t *testing.T) {
 	t.Run("efficientnet_lite0", func(t *testing.T) { agrees(t, exporttest.Clipped(t, "efficientnet_lite0")) })
 	t.Run("mobilenet_v2", func(t *testing.T) { agrees(t, exporttest.Base(t, "mobilenet_v2")) })
+	t.Run("forked", func(t *testing.T) { agrees(t, exporttest.Forked(t, "efficientnet_lite0")) })
 }
 
 // A model that was really trained answers more sharply than one with a random head.

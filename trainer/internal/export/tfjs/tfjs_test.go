@@ -175,7 +175,7 @@ func TestBasesAgree(t *testing.T) {
 	if testing.Short() {
 		t.Skip("slow: runs whole networks in plain JavaScript")
 	}
-	got := nodeAgrees(t, 4, exporttest.Clipped(t, "efficientnet_lite0"), exporttest.Base(t, "mobilenet_v2"))
+	got := nodeAgrees(t, 4, exporttest.Clipped(t, "efficientnet_lite0"), exporttest.Base(t, "mobilenet_v2"), exporttest.Forked(t, "mobilenet_v2"))
 	if len(got[0].Shards) < 3 {
 		t.Errorf("%d shards: this no longer tests several", len(got[0].Shards))
 	}
