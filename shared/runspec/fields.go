@@ -96,7 +96,7 @@ func tuningFields() []Field {
 	return []Field{
 		{Name: "finetune_epochs", Title: "Fine-tuning", Type: Integer, Unit: "epochs", Min: 0, Max: 1000,
 			Help:     "How often the training then goes through all photos to adapt the base model's last blocks to them. 0: the base model stays as it is.",
-			defaults: [3]string{"0", "8", "12"}, later: true, before: "0", ref: func(r *Recipe) any { return &r.FinetuneEpochs }},
+			defaults: [3]string{"0", "6", "12"}, later: true, before: "0", ref: func(r *Recipe) any { return &r.FinetuneEpochs }},
 		{Name: "finetune_rate", Title: "Fine-tuning rate", Type: Number, Min: 1e-7, Max: 0.1, Auto: true, Advanced: true,
 			Help:     "How big each correction is while fine-tuning. It is lowered by itself when it turns out too high. 0: chosen at the start.",
 			defaults: [3]string{"0", "0", "0"}, later: true, before: "0", ref: func(r *Recipe) any { return &r.FinetuneRate }},
@@ -111,7 +111,7 @@ func tuningFields() []Field {
 			defaults: [3]string{"0", "0", "0"}, later: true, before: "0", ref: func(r *Recipe) any { return &r.Mixup }},
 		{Name: "ensemble", Title: "Ensemble", Type: Text, Values: []string{"no", Ensembled}, Advanced: true,
 			Help:     "Whether the base model's blocks are kept beside the fine-tuned ones, so that both have a say: more often right, up to twice as large and as slow.",
-			defaults: [3]string{"no", "no", Ensembled}, later: true, before: "no", ref: func(r *Recipe) any { return &r.Ensemble }},
+			defaults: [3]string{"no", Ensembled, Ensembled}, later: true, before: "no", ref: func(r *Recipe) any { return &r.Ensemble }},
 	}
 }
 

@@ -102,30 +102,28 @@ func TestJoin(t *testing.T) {
 }
 
 func TestDefaultCut(t *testing.T) {
-	for name, want := range map[string][2]string{ // at an eighth, at a sixteenth
-		"efficientnet_lite0": {"block3b_add", "block5c_add"},
-		"efficientnet_lite2": {"block3c_add", "block5d_add"},
-		"mobilenet_v2":       {"block_5_add", "block_12_add"},
-		"mobilenet_v2_035":   {"block_5_add", "block_12_add"},
+	for name, want := range map[string]string{
+		"efficientnet_lite0": "block3b_add",
+		"efficientnet_lite2": "block3c_add",
+		"mobilenet_v2":       "block_5_add",
+		"mobilenet_v2_035":   "block_5_add",
 	} {
 		n, err := network.ByName(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if cut, err := n.DefaultCut(8); err != nil || cut != want[0] {
-			t.Errorf("%s: %q (%v), want %q", name, cut, err, want[0])
-		}
-		cut, err := n.DefaultCut(16)
-		if err != nil || cut != want[1] {
-			t.Errorf("%s: %q (%v), want %q", name, cut, err, want[1])
-		}
-		// The two taps of the last stage at a sixteenth lie before it.
-		if before := n.Before(cut, n.Taps); len(before) != 2 || !slices.Equal(before, n.Taps[:2]) {
-			t.Errorf("%s: before %s lie %v", name, cut, before)
+		cut, err := n.DefaultCut()
+		if err != nil || cut != want {
+			t.Errorf("%s: %q (%v), want %q", name, cut, err, want)
 		}
 		n.Cuts = nil
-		if cut, err := n.DefaultCut(16); err == nil {
+		if cut, err := n.DefaultCut(); err == nil {
 			t.Errorf("%s without cuts has %q", name, cut)
 		}
+	}
+	// Of these taps two lie before this cut.
+	n := base(t, "efficientnet_lite0")
+	if before := n.Before("block5c_add", n.Taps); !slices.Equal(before, n.Taps[:2]) {
+		t.Errorf("before it lie %v", before)
 	}
 }

@@ -37,7 +37,7 @@ func TestPruneEveryBase(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := base(t, name)
 			w := drawn(t, n)
-			cut, err := n.DefaultCut(16)
+			cut, err := n.DefaultCut()
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -69,7 +69,7 @@ func Clipped(t *testing.T, name string) network.Model { return withHead(t, name,
 func Forked(t *testing.T, name string) network.Model {
 	t.Helper()
 	plain, w := load(t, name)
-	cut, err := plain.DefaultCut(16)
+	cut, err := plain.DefaultCut()
 	if err != nil {
 		t.Fatal(err)
 	}
