@@ -51,13 +51,18 @@ func (t *training) ensemble() bool {
 	return t.recipe.Ensemble == runspec.Ensembled && t.recipe.Prune == 0
 }
 
-// former is the partner in an ensemble: the head alone, which is trained already.
-func (t *training) former(ctx context.Context, c *checkpoint.Checkpoint) (partner, error) {
+// fork is the network of an ensemble.
+func (t *training) fork() (network.Network, error) {
 	behind := ""
 	if t.cut.cached() {
 		behind = t.cut.name
 	}
-	net, err := t.base.Fork(t.plain, behind)
+	return t.base.Fork(t.plain, behind)
+}
+
+// former is the partner in an ensemble: the head alone, which is trained already.
+func (t *training) former(ctx context.Context, c *checkpoint.Checkpoint) (partner, error) {
+	net, err := t.fork()
 	refit := func() (fit.Head, error) { return t.heads.Refit(ctx, c.Recipe, c.State) }
 	return partner{net: net, apart: true, span: span{0, t.set.Dim()}, head: t.heads.Head(c.State), refit: refit}, err
 }

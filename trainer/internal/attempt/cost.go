@@ -123,19 +123,34 @@ func (a *Attempt) learnedTuning(t *training) {
 	a.learned(func(note plan.Note) { took.tell(note, t.cut.name, images, val) })
 }
 
-// sampled and exported note what proving files took.
-func (a *Attempt) sampled(took time.Duration) {
-	a.learned(func(note plan.Note) { plan.LearnSample(note, took.Seconds()) })
+// sampled and exported note what proving files took of a network that has so many times the weights of the base.
+func (a *Attempt) sampled(took time.Duration, size float64) {
+	a.learned(func(note plan.Note) { plan.LearnSample(note, took.Seconds()/size) })
 }
 
-func (a *Attempt) exported(format string, took time.Duration) {
+func (a *Attempt) exported(format string, took time.Duration, size float64) {
 	bytes := int64(0)
 	for _, file := range a.artifacts {
 		if file.Format == format {
 			bytes = file.Bytes
 		}
 	}
-	a.learned(func(note plan.Note) { plan.LearnExport(note, format, took.Seconds(), bytes) })
+	a.learned(func(note plan.Note) {
+		plan.LearnExport(note, format, took.Seconds()/size, int64(float64(bytes)/size))
+	})
+}
+
+// size is how many times the weights of the base a network has that was made of it by forking; 1 for all others.
+func (t *training) size(net network.Network) (float64, error) {
+	if _, forked := net.Layer(network.Forked(t.plain.Features)); !forked {
+		return 1, nil
+	}
+	own, err := net.Params()
+	if err != nil {
+		return 0, err
+	}
+	plain, err := t.plain.Params()
+	return float64(own) / float64(max(1, plain)), err
 }
 
 // book is the rates of a base on this machine, with the features that the head alone sees, whatever is kept in the end.
@@ -203,6 +218,15 @@ func (t *training) measures() (plan.Training, error) {
 			}
 		}
 		if p.Thin, err = share(left, net); err != nil {
+			return p, err
+		}
+	}
+	if t.ensemble() {
+		forked, err := t.fork()
+		if err != nil {
+			return p, err
+		}
+		if p.Both, err = t.size(forked); err != nil {
 			return p, err
 		}
 	}

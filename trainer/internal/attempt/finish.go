@@ -142,12 +142,16 @@ func (a *Attempt) export(ctx context.Context, t *training) error {
 	if err != nil {
 		return err
 	}
+	size, err := t.size(model.Network)
+	if err != nil {
+		return err
+	}
 	start := time.Now()
 	sample, classes, err := a.sample(t, model)
 	if err != nil {
 		return err
 	}
-	a.sampled(time.Since(start))
+	a.sampled(time.Since(start), size)
 	for i, name := range t.recipe.Exports {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -156,14 +160,14 @@ func (a *Attempt) export(ctx context.Context, t *training) error {
 		if err := a.exportOne(name, t, model, sample, classes); err != nil {
 			return err
 		}
-		a.exported(name, time.Since(start))
+		a.exported(name, time.Since(start), size)
 		progress(i+3, files)
 	}
 	start = time.Now()
 	if err := a.report(t, model); err != nil {
 		return err
 	}
-	a.exported(runspec.FormatReport, time.Since(start))
+	a.exported(runspec.FormatReport, time.Since(start), size)
 	progress(files, files)
 	return nil
 }

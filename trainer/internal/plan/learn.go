@@ -58,10 +58,10 @@ func LearnTuning(note Note, cut string, graph, work, seconds float64) {
 	}
 }
 
-// LearnSample notes what preparing the check of files took.
+// LearnSample notes what preparing the check of files took, of a network as large as the base.
 func LearnSample(note Note, seconds float64) { note(nSample, seconds) }
 
-// LearnExport notes what a file took, and how large it is.
+// LearnExport notes what a file took, and how large it is, likewise.
 func LearnExport(note Note, format string, seconds float64, bytes int64) {
 	note(named(nExport, format), seconds)
 	note(named(nBytes, format), float64(bytes))

@@ -41,6 +41,7 @@ type Training struct {
 
 	Teacher float64 // what the teacher computes for a view, as a share of what the base does; 0: none is known
 	Thin    float64 // what pruning leaves to compute behind the cut, likewise; 0: nothing is pruned
+	Both    float64 // how many times as many weights an ensemble has as one network; 0: there is none
 }
 
 // EarlyEpochs is how long the head learns with which fine-tuning begins.
@@ -169,10 +170,14 @@ func (t Training) Cost(r runspec.Recipe, book *rates.Book) (runspec.Cost, []Part
 		e.phase(runspec.PhaseFinetune, Part{Head, r.Head}, term{named(nHead, r.Head), t.headsWork(n, r)})
 	}
 	e.phase(runspec.PhaseEvaluate, Part{Head, r.Head}, term{named(nHead, r.Head), fit.OutOfFoldWork(len(t.Photos), t.Folds, t.Dim, t.Classes)})
-	e.phase(runspec.PhaseExport, Part{Checking, ""}, term{nSample, 1})
+	size := 1.0
+	if tune {
+		size = cmp.Or(t.Both, 1)
+	}
+	e.phase(runspec.PhaseExport, Part{Checking, ""}, term{nSample, size})
 	for _, format := range append(slices.Clone(r.Exports), runspec.FormatReport) {
-		e.phase(runspec.PhaseExport, Part{File, format}, term{named(nExport, format), 1})
-		e.cost.FileBytes += int64(e.rate(Part{File, format}, named(nBytes, format)))
+		e.phase(runspec.PhaseExport, Part{File, format}, term{named(nExport, format), size})
+		e.cost.FileBytes += int64(size * e.rate(Part{File, format}, named(nBytes, format)))
 	}
 	weights := float64(t.Dim * t.Classes)
 	e.cost.FileBytes += int64(headWeightBytes*weights) + photoBytes*int64(len(t.Photos))
@@ -206,7 +211,7 @@ func (t Training) headsWork(n rows, r runspec.Recipe) float64 {
 	if a.Dim = t.Partner; a.Dim > 0 {
 		work += fit.Work(r, a, r.Epochs, r.Epochs)
 	}
-	if r.Ensemble == runspec.Ensembled && r.Prune == 0 { // with the head alone, which learns from the validation photos then
+	if t.Both > 0 { // with the head alone, which learns from the validation photos then
 		a.Dim = t.Dim
 		work += fit.Work(r, a, 0, r.Epochs)
 	}

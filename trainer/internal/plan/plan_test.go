@@ -113,6 +113,8 @@ func TestCost(t *testing.T) {
 			"prepare": 1, "features": 0.228, "evaluate": labels, "head": once, "finetune": tune, "export": 8}, 100, 100, 0, 1_276_000},
 		"pruned": {func() plan.Training { t := hundred(1, 1); t.Thin = 0.6; return t }(), recipe(1, 4), map[string]float64{
 			"prepare": 1, "features": 0.228, "evaluate": labels, "head": once, "finetune": tune - 0.4*0.1*(4*75+10+85), "export": 8}, 100, 100, 0, 1_276_000},
+		"an ensemble half as large again": {func() plan.Training { t := hundred(1, 1); t.Both, t.Partner = 1.5, 0; return t }(), recipe(1, 4), map[string]float64{
+			"prepare": 1, "features": 0.228, "evaluate": labels, "head": once, "finetune": tune - 0.6*(once+both) + both, "export": 12}, 100, 100, 0, 1_776_500},
 		"with a teacher twice as slow": {taught(2, 0), withTeacher(3), map[string]float64{
 			"prepare": 1, "features": 0.0576 + 2 + 100 + 10 + 70 + 70 + 120, "teacher": 2 + 100 + 10 + 70 + 70 + 240, "evaluate": labels,
 			"head": 4e-6 * 1000 * 10 * (210 + 7.5 + 225 + 7.5), "export": 8}, 240, 0, 57_600, 1_056_000},
