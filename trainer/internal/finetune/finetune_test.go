@@ -20,17 +20,15 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/tf"
 )
 
-// The network behind a cut: a convolution with its batch norm, a depthwise one, and features of two depths, one of which
-// was taken before the cut.
+// The network behind a cut: a convolution with its batch norm, and a depthwise one.
 const (
-	side, channels, carried, width = 4, 8, 3, 16
-	rowLength                      = side*side*channels + carried
+	side, channels, width = 4, 8, 16
+	rowLength             = side * side * channels
 )
 
 func behind() network.Network {
-	return network.Network{Name: "behind", Size: side, Features: "features", FeatureDim: carried + width, Layers: []network.Layer{
+	return network.Network{Name: "behind", Size: side, Features: "pool", FeatureDim: width, Layers: []network.Layer{
 		{Name: "cut", Kind: network.Input, Filters: channels},
-		{Name: "early_pool", Kind: network.Input, Units: carried},
 		{Name: "conv", Kind: network.Conv2D, Inputs: []string{"cut"}, Filters: width, Kernel: 1, Stride: 1, Padding: network.Same},
 		{Name: "conv_bn", Kind: network.BatchNormalization, Inputs: []string{"conv"}, Epsilon: 1e-3},
 		{Name: "conv_relu", Kind: network.ReLU6, Inputs: []string{"conv_bn"}},
@@ -39,7 +37,6 @@ func behind() network.Network {
 		{Name: "depth_relu", Kind: network.ReLU6, Inputs: []string{"depth_bn"}},
 		{Name: "sum", Kind: network.Add, Inputs: []string{"conv_relu", "depth_relu"}},
 		{Name: "pool", Kind: network.GlobalAveragePooling2D, Inputs: []string{"sum"}},
-		{Name: "features", Kind: network.Concatenate, Inputs: []string{"early_pool", "pool"}},
 	}}
 }
 
@@ -82,9 +79,6 @@ func photos(n, views int) *set {
 			}
 			row[p*channels+1] = float32(class-1)*row[p*channels] + 0.5*row[p*channels+1]
 		}
-		for c := range carried {
-			row[side*side*channels+c] = float32(r.NormFloat64())
-		}
 		s.rows = append(s.rows, row)
 		return fit.Sample{Row: len(s.rows) - 1, Class: class, View: view, Key: uint64(1000 + i)}
 	}
@@ -125,7 +119,7 @@ func unhalf(h uint16) float32 {
 
 // flat is a head that knows nothing.
 func flat() fit.Scaled {
-	dim := carried + width
+	const dim = width
 	h := fit.Scaled{Mean: make([]float32, dim), Scale: make([]float32, dim), Kernel: make([]float32, 3*dim), Bias: make([]float32, 3)}
 	r := rand.New(rand.NewPCG(5, 6))
 	for j := range dim {
@@ -306,19 +300,7 @@ func TestSetback(t *testing.T) {
 			o := settings()
 			o.Rate, o.Epochs, o.HeadLoss = c.rate, 8, 0.2
 			s := photos(90, 1)
-			head := flat()
-			for i, row := range s.rows { // what was seen before the cut tells much
-				row[side*side*channels+i%3] += 3
-			}
-			for class := range 3 {
-				head.Kernel[class*(carried+width)+class] = 2
-			}
-			net := behind()
-			tr, err := finetune.New(net, weights(t, net), head, s.data, o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer tr.Close()
+			tr := open(t, s, o)
 			warned := 0
 			tr.Warn = func(string) { warned++ }
 			tr.Epoch = func(runspec.Epoch, finetune.State) (bool, error) { return false, nil }
@@ -387,7 +369,7 @@ func valLoss(t *testing.T, tr *finetune.Training, s *set, state finetune.State) 
 func TestRefit(t *testing.T) {
 	s := photos(90, 2)
 	o := settings()
-	o.Smoothing = 0
+	o.Smoothing, o.Epochs = 0, 24
 	tr := open(t, s, o)
 	last := run(t, tr, start(t, tr))
 	refit, err := tr.Refit(t.Context(), last)

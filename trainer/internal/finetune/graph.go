@@ -50,7 +50,7 @@ func newShard(l *layout, w network.Weights, threads int) (*shard, error) {
 		s.arrays, fed[a.name] = append(s.arrays, p), p
 	}
 	f := folder{net: l.net, weights: w, fed: fed}
-	named, err := graph.Layers(scope.SubScope("network"), folded, s.inputs(scope.SubScope("inputs"), l), f.array, l.net.Features)
+	named, err := graph.Layers(scope.SubScope("network"), folded, map[string]tf.Output{l.input: s.input(scope.SubScope("input"), l)}, f.array, l.net.Features)
 	if err != nil {
 		return nil, err
 	}
@@ -64,8 +64,9 @@ func newShard(l *layout, w network.Weights, threads int) (*shard, error) {
 	return s, err
 }
 
-// inputs cuts rows into the network's inputs: mixup (Zhang et al. 2018) of activations, as in Verma et al. 2019.
-func (s *shard) inputs(scope *op.Scope, l *layout) map[string]tf.Output {
+// input makes rows what the network takes, mixed where that is asked for: mixup (Zhang et al. 2018) of activations, as in Verma et
+// al. 2019.
+func (s *shard) input(scope *op.Scope, l *layout) tf.Output {
 	x := op.Cast(scope.SubScope("float"), op.Bitcast(scope.SubScope("half"), s.rows, graft.Half), graft.Float)
 	s.partners = op.Placeholder(scope.SubScope("partners"), graft.Int32, op.PlaceholderShape(graft.MakeShape(-1)))
 	s.shares = op.Placeholder(scope.SubScope("shares"), graft.Float, op.PlaceholderShape(graft.MakeShape(-1)))
@@ -74,19 +75,11 @@ func (s *shard) inputs(scope *op.Scope, l *layout) map[string]tf.Output {
 		share := op.ExpandDims(scope.SubScope("share"), s.shares, op.Const(scope.SubScope("axis"), int32(1)))
 		x = op.AddV2(scope.SubScope("mixed"), other, op.Mul(scope.SubScope("part"), share, op.Sub(scope.SubScope("apart"), x, other)))
 	}
-	inputs, offset := map[string]tf.Output{}, int32(0)
-	for i, in := range l.inputs {
-		at := scope.SubScope(fmt.Sprintf("input%d", i))
-		size, shape := int32(1), []int32{-1}
-		for _, d := range in.shape {
-			size *= int32(d)
-			shape = append(shape, int32(d))
-		}
-		part := op.Slice(at, x, op.Const(at.SubScope("begin"), []int32{0, offset}), op.Const(at.SubScope("size"), []int32{-1, size}))
-		inputs[in.name] = op.Reshape(at, part, op.Const(at.SubScope("shape"), shape))
-		offset += size
+	shape := []int32{-1}
+	for _, d := range l.shape {
+		shape = append(shape, int32(d))
 	}
-	return inputs
+	return op.Reshape(scope, x, op.Const(scope.SubScope("shape"), shape))
 }
 
 // head is a softmax layer on features that are centred, clipped and scaled like those the head before it was trained on.

@@ -18,23 +18,19 @@ const (
 	biasName   = "head/bias"
 )
 
-// layout says where everything lies: the inputs within a row, and the arrays that are trained within one vector.
+// layout says where everything lies: the input, which is a row, and the arrays that are trained within one vector.
 type layout struct {
 	net      network.Network // behind the cut, without a head
 	classes  int
-	dim      int // of a row
-	inputs   []input
+	input    string // layer that takes a row
+	shape    []int  // of a row there
+	dim      int    // of a row
 	arrays   []array
 	size     int // numbers in all arrays
 	mix      bool
 	softness float64 // temperature of a teacher's answers; 0: there is none
 
 	mean, scale, deviation []float32 // see fit.Scaled
-}
-
-type input struct {
-	name  string
-	shape []int
 }
 
 // array is one trained array: the numbers from..from+size of the vector.
@@ -56,17 +52,10 @@ func newLayout(net network.Network, head fit.Scaled, mix bool) (*layout, error) 
 		return nil, err
 	}
 	l := &layout{net: net, classes: len(head.Bias), mean: head.Mean, scale: head.Scale, deviation: head.Deviation, mix: mix}
-	for _, layer := range net.Layers {
-		if layer.Kind != network.Input {
-			continue
-		}
-		shape := shapes[layer.Name]
-		size := 1
-		for _, d := range shape {
-			size *= d
-		}
-		l.inputs = append(l.inputs, input{layer.Name, shape})
-		l.dim += size
+	l.input = net.Layers[0].Name
+	l.shape, l.dim = shapes[l.input], 1
+	for _, d := range l.shape {
+		l.dim *= d
 	}
 	arrays, err := net.Arrays()
 	if err != nil {

@@ -32,6 +32,7 @@ func TestTeacherIsFollowed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := settings()
+			o.Epochs = 24
 			change(&o)
 			s := shifted(1, true)
 			tr := open(t, s, o)
