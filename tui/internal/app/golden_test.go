@@ -130,6 +130,18 @@ var screenCases = []screenCase{
 		r.keys("a", "down", "down", "down", "down", "down", "enter", "9", "9", "9")
 		r.until("but must lie")
 	}},
+	{"train-continue", func(o *rigOptions, d *double, root string) {
+		served(o, d, root)
+		d.runs = []api.Run{trainingRun(api.StateRunning), older(13, api.StateSucceeded), older(12, api.StateFailed), older(11, api.StateSucceeded)}
+	}, func(r *rig) {
+		r.until("Next: choose", "ready")
+		r.keys("n")
+		r.until("EfficientNet-Lite0", "about 4.2s")
+		r.keys("a", "G", "up", "up")
+		r.until("Left and right go")
+		r.keys("right", "right", "left", "right")
+		r.until("--start-from 11", "#11")
+	}},
 	{"runs-loading", nil, func(r *rig) { r.keys("3"); r.until("Asking the server") }},
 	{"runs-empty", withRuns(), func(r *rig) { r.keys("3"); r.until("ready", "Nothing was trained yet") }},
 	{"runs-error", func(o *rigOptions, d *double, _ string) { o.server = "double"; d.broken.Store(true) }, func(r *rig) { r.keys("3"); r.until("unavailable", "being repaired") }},

@@ -31,6 +31,8 @@ type Model struct {
 	failed  error // why the bases could not be had
 	asking  bool
 
+	runs []api.Run // that have succeeded, the newest ones
+
 	recipe   runspec.Recipe
 	wish     wish
 	advanced bool
@@ -61,7 +63,7 @@ func (m *Model) Shown() tea.Cmd {
 	if !m.forecast.running {
 		m.forecast.asked = ""
 	}
-	return tea.Batch(m.loadBases(), m.foresee())
+	return tea.Batch(m.loadBases(), m.loadRuns(), m.foresee())
 }
 
 // Resize sets the room for View.

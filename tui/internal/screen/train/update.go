@@ -36,6 +36,8 @@ func (m *Model) take(msg tea.Msg) tea.Cmd {
 		}
 		m.bases, m.basesOK = msg.bases, true
 		m.cursor = min(m.cursor, max(0, m.rows()-1))
+	case runsLoadedMsg:
+		m.takeRuns(msg.runs)
 	case sendMsg:
 		return m.sentSome(msg)
 	case planMsg:
@@ -146,6 +148,10 @@ func (m *Model) choose() tea.Cmd {
 func (m *Model) step(by int) tea.Cmd {
 	m.stepExtra(by)
 	f, ok := m.field()
+	if ok && namesRun(f) {
+		m.stepRun(f, by)
+		return nil
+	}
 	if !ok || f.Values == nil || f.Type == runspec.List {
 		return nil
 	}

@@ -262,6 +262,10 @@ func (m *Model) help(w int) []string {
 	add(f.Help)
 	out = append(out, "")
 	switch {
+	case namesRun(f):
+		for _, s := range m.runHelp(f) {
+			add(s)
+		}
 	case f.Values != nil:
 		add("One of: " + strings.Join(f.Values, ", "))
 	case f.Type != runspec.Text:
