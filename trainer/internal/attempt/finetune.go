@@ -39,10 +39,12 @@ func (t *training) close() {
 	}
 }
 
-// finetuneRate suits batches of 32 of all bases. What lies deepest learns at a third of it. Where it is too high, a training
-// notices and begins again with less.
+// The rates suit batches of 32 of all bases: that of what lies behind a cut, and that of all of a base, of which the first layers
+// are ruined easily. What lies deepest learns at a third of it. Where it is too high, a training notices and begins again with
+// less.
 const (
 	finetuneRate  = 1e-3
+	wholeRate     = 3e-4
 	finetuneBatch = 32
 )
 
@@ -57,6 +59,9 @@ func (a *Attempt) resolveCut(t *training) error {
 	}
 	if t.recipe.FinetuneRate == 0 {
 		t.recipe.FinetuneRate = finetuneRate
+		if t.recipe.Cut == runspec.NoCut {
+			t.recipe.FinetuneRate = wholeRate
+		}
 	}
 	if t.recipe.Cut == "" {
 		var err error
