@@ -39,6 +39,9 @@ func TestFinetune(t *testing.T) {
 func TestEnsemble(t *testing.T) {
 	for name, cut := range cuts {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && cut == runspec.NoCut {
+				t.Skip("takes half a minute")
+			}
 			spec := tuned(t, cut)
 			spec.Recipe.Ensemble, spec.Recipe.Epochs = runspec.Ensembled, 3 // so that the head alone has something to say
 			testFinetune(t, spec)
