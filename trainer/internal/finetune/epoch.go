@@ -15,10 +15,6 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/tf"
 )
 
-// collectApart is how many steps apart memory is collected. Each leaves some 50 MB of tensors behind, of which Go sees only
-// the handles.
-const collectApart = 4
-
 // sums adds up what an epoch reports.
 type sums struct {
 	loss, weight float64
@@ -50,9 +46,7 @@ func (t *Training) epoch(ctx context.Context, s *State, images [][]fit.Sample, p
 		if math.IsNaN(learned.loss) || math.IsInf(learned.loss, 0) {
 			return learned, errDiverged
 		}
-		if s.Step%collectApart == 0 {
-			runtime.GC()
-		}
+		runtime.GC() // a step leaves some 100 MB of tensors behind, of which Go sees only the handles
 		t.layout.update(s, gradient, plan.rate(s.Step)*s.RateScale, min(keep, float64(1+s.Step)/float64(10+s.Step)))
 	}
 	return learned, nil
