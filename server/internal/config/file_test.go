@@ -80,6 +80,18 @@ func TestAbilities(t *testing.T) {
 	}
 }
 
+func TestSize(t *testing.T) {
+	for text, want := range map[string]struct {
+		bytes config.Size
+		said  string
+	}{"20GiB": {20 << 30, "20GiB"}, "20 gib": {20 << 30, "20GiB"}, "500GB": {500e9, "466GiB"}, "1073741824": {1 << 30, "1.0GiB"}} {
+		c, err := config.Parse([]byte("features: " + text + "\n"))
+		if err != nil || c.Features != want.bytes || c.Features.String() != want.said {
+			t.Errorf("%s is %d bytes, told as %s (%v)", text, c.Features, c.Features, err)
+		}
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	for _, c := range []struct{ name, file, want string }{
 		{"unknown key", "data: /d\nlisen: x\n", `line 2: there is no setting "lisen"; did you mean "listen"?`},
@@ -90,6 +102,8 @@ func TestParseRefuses(t *testing.T) {
 		{"twice", "data: a\ndata: b\n", "already defined at line 1"},
 		{"no number", "slots: many\n", "line 1"},
 		{"no duration", "idle_exit: soon\n", `line 1: "soon" is no time span; write it as 90s, 15m or 24h`},
+		{"no size", "features: much\n", `line 1: "much" is no size; write it as 16GiB or 500GB`},
+		{"size beyond all", "features: 10EiB\n", "is no size"},
 		{"alias", "tls: &a {key: x}\ndeliver: *a\n", "line 2: aliases"},
 		{"no YAML", "a: [", "line 1"},
 		{"two documents", "data: /d\n---\ndata: /e\n", "several documents"},
@@ -133,6 +147,7 @@ func TestResolveRefuses(t *testing.T) {
 		{"host with scheme", shared + "hosts: ['https://example.org']", "without scheme and port"},
 		{"unknown runner", base + "runner: slurm", `runner is "slurm"`},
 		{"slots", base + "slots: -1", "slots is -1"},
+		{"room for features", base + "features: 1023MiB", "features is 1023MiB, but fine-tuning needs at least 1.0GiB"},
 		{"local scale-out", base + "scale_out: {images: 5}", "one machine only"},
 		{"local callback for all", base + "callback: {listen: ':1'}", "callback.listen is :1"},
 		{"callback address", base + "callback: {listen: x}", "callback.listen"},

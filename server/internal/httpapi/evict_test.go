@@ -17,19 +17,19 @@ func TestFeaturesAreEvicted(t *testing.T) {
 	f := newFixture(t)
 	f.features = 1 << 10
 	f.restart()
-	key := func(name string) string {
-		return filepath.Join(f.dir, "volume", filepath.FromSlash(runspec.FeaturesDir("alice")), strings.Repeat(name, 32), "w-1.seg")
+	key := func(user, name string) string {
+		return filepath.Join(f.dir, "volume", filepath.FromSlash(runspec.FeaturesDir(user)), strings.Repeat(name, 32), "w-1.seg")
 	}
-	there := func(name string) bool { _, err := os.Stat(key(name)); return err == nil }
-	write := func(name string) {
-		if err := os.MkdirAll(filepath.Dir(key(name)), 0o700); err != nil {
+	there := func(path string) bool { _, err := os.Stat(path); return err == nil }
+	write := func(path string) {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(key(name), make([]byte, 2<<10), 0o600); err != nil {
+		if err := os.WriteFile(path, make([]byte, 2<<10), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	const earlier, own = "11", "22"
+	earlier, own, after := key("alice", "11"), key("alice", "22"), key("bob", "33")
 	write(earlier)
 	specs, finish := make(chan runspec.Spec, 1), make(chan struct{})
 	f.script = func(tr *trainer) runner.Exit {
@@ -44,7 +44,9 @@ func TestFeaturesAreEvicted(t *testing.T) {
 		t.Errorf("when the run begins, earlier features are there: %v; the trainer may write %d bytes", there(earlier), spec.FeatureBytes)
 	}
 	write(own)
-	f.restart() // which looks for what is left over at once
+	write(after)
+	f.restart() // which looks for what is left over at once, in the order of users' names
+	eventually(t, "bob's features to be evicted", func() bool { return !there(after) })
 	if !there(own) {
 		t.Error("features of a run that executes were evicted")
 	}

@@ -86,7 +86,16 @@ func TestPlanWithTeacher(t *testing.T) {
 		return quick(tr)
 	}
 	f.call("alice", "POST", "/api/v1/runs/plan", api.PlanCreate{Dataset: &d.Id, Recipe: learner(d, "1").Recipe}, 202, nil)
-	if spec := <-specs; spec.Kind != runspec.Planning || spec.Teacher == nil || spec.Teacher.Run != teacher.Id || spec.Recipe.Teacher != teacher.Id {
+	var spec runspec.Spec
+	eventually(t, "the plan to begin", func() bool {
+		select {
+		case spec = <-specs:
+			return true
+		default:
+			return false
+		}
+	})
+	if spec.Kind != runspec.Planning || spec.Teacher == nil || spec.Teacher.Run != teacher.Id || spec.Recipe.Teacher != teacher.Id {
 		t.Errorf("the plan's spec: %+v", spec)
 	}
 	f.call("alice", "POST", "/api/v1/runs/plan", api.PlanCreate{Dataset: &d.Id, Recipe: learner(d, "7").Recipe}, 400, nil)

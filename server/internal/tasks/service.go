@@ -34,8 +34,6 @@ type Options struct {
 	ScaleOut   ScaleOut
 	// Features is how many bytes of features are kept of a user of whom nothing executes; 0: all. A training may add as much.
 	Features int64
-	// Free tells the bytes of the volume's disk that are free, and all; nil: ask the volume.
-	Free func() (free, total uint64, err error)
 	// Abilities are what people may ask of this server.
 	Abilities api.Abilities
 	Bases     string // absolute path of the folder with bases.json; need not exist
@@ -59,7 +57,7 @@ type Service struct {
 	abilities   api.Abilities
 	scaleOut    ScaleOut
 	features    int64
-	free        func() (free, total uint64, err error)
+	free        func() (free, total uint64, err error) // bytes of the volume's disk
 	now         func() time.Time
 	tick        time.Duration
 
@@ -82,11 +80,8 @@ func New(o Options) *Service {
 	if o.Deliveries == nil {
 		o.Deliveries = func(store.Task, api.State, []runspec.Artifact) []store.Delivery { return nil }
 	}
-	if o.Free == nil {
-		o.Free = o.Volume.Free
-	}
 	return &Service{
-		credentials: o.Credentials, deliveries: o.Deliveries, abilities: o.Abilities, scaleOut: o.ScaleOut, features: o.Features, free: o.Free,
+		credentials: o.Credentials, deliveries: o.Deliveries, abilities: o.Abilities, scaleOut: o.ScaleOut, features: o.Features, free: o.Volume.Free,
 		store: o.Store, volume: o.Volume, runner: o.Runner, bases: o.Bases, callback: o.Callback,
 		log: o.Log, now: o.Now, tick: o.Tick,
 		poke: make(chan struct{}, 1), spools: map[string]int64{}, heard: map[string]time.Time{},

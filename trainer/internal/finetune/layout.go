@@ -52,6 +52,9 @@ func newLayout(net network.Network, head fit.Scaled, mix bool) (*layout, error) 
 		return nil, err
 	}
 	l := &layout{net: net, classes: len(head.Bias), mean: head.Mean, scale: head.Scale, deviation: head.Deviation, mix: mix}
+	if len(net.Layers) == 0 || net.Layers[0].Kind != network.Input {
+		return nil, fmt.Errorf("%s does not begin with its input", net.Name)
+	}
 	l.input = net.Layers[0].Name
 	l.shape, l.dim = shapes[l.input], 1
 	for _, d := range l.shape {

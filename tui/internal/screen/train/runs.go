@@ -49,7 +49,7 @@ func (m *Model) stepRun(f runspec.Field, by int) {
 	at := 0
 	for i, r := range m.runs {
 		values = append(values, strconv.Itoa(r.Number))
-		if m.isRun(r, f.Get(m.recipe)) {
+		if isRun(r, f.Get(m.recipe)) {
 			at = i + 1
 		}
 	}
@@ -57,7 +57,7 @@ func (m *Model) stepRun(f runspec.Field, by int) {
 }
 
 // isRun tells whether a word means a run, as the server understands it.
-func (m *Model) isRun(r api.Run, word string) bool {
+func isRun(r api.Run, word string) bool {
 	return word != "" && (word == r.Id || strings.TrimPrefix(word, "#") == strconv.Itoa(r.Number))
 }
 
@@ -65,7 +65,7 @@ func (m *Model) isRun(r api.Run, word string) bool {
 func (m *Model) runHelp(f runspec.Field) []string {
 	var said []string
 	for _, r := range m.runs {
-		if !m.isRun(r, f.Get(m.recipe)) {
+		if !isRun(r, f.Get(m.recipe)) {
 			continue
 		}
 		s := fmt.Sprintf("#%d %s", r.Number, text.Safe(r.Name))

@@ -26,7 +26,7 @@ func (m *Model) take(msg tea.Msg) tea.Cmd {
 		if m.forecast.failed != nil {
 			m.forecast.asked, m.forecast.failed = "", nil
 		}
-		return m.loadBases()
+		return tea.Batch(m.loadBases(), m.loadRuns())
 	case screen.AbilitiesKnown:
 		m.able()
 	case basesLoadedMsg:
