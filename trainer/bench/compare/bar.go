@@ -26,8 +26,8 @@ func bars() []bar {
 
 // pair is what a preset and a peer measured on one set with the seeds that both have.
 type pair struct {
-	seeds      int
-	gain, time float64 // of the means
+	seeds, timed int     // timed: on a machine that did nothing else
+	gain, time   float64 // of the means
 }
 
 func pairOf(rows []Row, s Set, b bar) pair {
@@ -38,11 +38,17 @@ func pairOf(rows []Row, s Set, b bar) pair {
 		if r, ok := peer[seed]; ok {
 			p.seeds++
 			accuracy[0], accuracy[1] = accuracy[0]+o.TestAccuracy, accuracy[1]+r.TestAccuracy
-			seconds[0], seconds[1] = seconds[0]+o.Seconds, seconds[1]+r.Seconds
+			if !o.Busy && !r.Busy {
+				p.timed++
+				seconds[0], seconds[1] = seconds[0]+o.Seconds, seconds[1]+r.Seconds
+			}
 		}
 	}
 	if p.seeds > 0 {
-		p.gain, p.time = (accuracy[0]-accuracy[1])/float64(p.seeds), seconds[0]/seconds[1]
+		p.gain = (accuracy[0] - accuracy[1]) / float64(p.seeds)
+	}
+	if p.timed > 0 {
+		p.time = seconds[0] / seconds[1]
 	}
 	return p
 }
@@ -66,17 +72,20 @@ func (b bar) judge(rows []Row, sets []Set) string {
 	gains, times := make([]string, len(sets)), make([]string, len(sets))
 	var short, slow []string
 	var sum float64
-	n := 0
+	n, timed := 0, 0
 	for i, s := range sets {
 		p := pairOf(rows, s, b)
+		gains[i], times[i] = "–", "–"
+		if p.timed > 0 {
+			timed++
+			times[i] = fmt.Sprintf("%.2f×", p.time)
+		}
 		if p.seeds == 0 {
-			gains[i], times[i] = "–", "–"
 			continue
 		}
 		n++
 		sum += p.gain
 		gains[i] = fmt.Sprintf("%+.1f (%s)", 100*p.gain, count(p.seeds, "seed"))
-		times[i] = fmt.Sprintf("%.2f×", p.time)
 		if p.gain < b.gain-rounding {
 			short = append(short, s.Name)
 		}
@@ -101,7 +110,7 @@ func (b bar) judge(rows []Row, sets []Set) string {
 		}
 	}
 	return line(append([]string{wish + points}, append(gains, accuracy)...)) +
-		line(append([]string{wish + fmt.Sprintf("time, at most %g×", b.time)}, append(times, verdict(n, len(sets), slow))...))
+		line(append([]string{wish + fmt.Sprintf("time, at most %g×", b.time)}, append(times, verdict(timed, len(sets), slow))...))
 }
 
 // verdict says whether a bar is met on the n sets of all that have rows of both.

@@ -83,7 +83,7 @@ func (s System) guess(images int) float64 {
 func Expect(c Cell, machine string, rows []Row) time.Duration {
 	var same, photo []float64
 	for _, r := range Of(machine, rows) {
-		if r.System != c.System {
+		if r.System != c.System || r.Busy {
 			continue
 		}
 		photo = append(photo, r.Seconds/float64(r.Images))

@@ -23,6 +23,11 @@ func row(s compare.Set, seed int64, system compare.System, seconds, accuracy flo
 		Seconds: seconds, TestAccuracy: accuracy, Version: "v1", Date: "2026-01-01T00:00:00Z"}
 }
 
+func busy(r compare.Row) compare.Row {
+	r.Busy = true
+	return r
+}
+
 func TestCellsRoundRobin(t *testing.T) {
 	cells := compare.Cells([]compare.Set{leaves, stones}, []int64{4, 7}, []compare.System{compare.Tutorial, compare.Strong, compare.Quick})
 	var got []string
@@ -54,7 +59,7 @@ func TestExpect(t *testing.T) {
 	rows := []compare.Row{row(leaves, 1, compare.Strong, 100, 0.9), row(leaves, 2, compare.Strong, 120, 0.9)}
 	elsewhere := row(stones, 1, compare.Strong, 5, 0.9)
 	elsewhere.Machine = "another"
-	rows = append(rows, elsewhere)
+	rows = append(rows, elsewhere, busy(row(leaves, 3, compare.Strong, 9999, 0.9)))
 	for name, c := range map[string]struct {
 		cell compare.Cell
 		want time.Duration

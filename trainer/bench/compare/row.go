@@ -24,7 +24,8 @@ type Row struct {
 	System       System  `json:"system"`
 	Images       int     `json:"images"` // usable ones of the set, all sides
 	Classes      int     `json:"classes"`
-	Seconds      float64 `json:"seconds"` // wall time of the whole process
+	Seconds      float64 `json:"seconds"`        // wall time of the whole process
+	Busy         bool    `json:"busy,omitempty"` // the machine did other work: the accuracy counts, the seconds do not
 	TestAccuracy float64 `json:"test_accuracy"`
 	Version      string  `json:"version"` // of this project
 	Date         string  `json:"date"`    // UTC, RFC 3339

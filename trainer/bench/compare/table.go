@@ -43,11 +43,17 @@ func machineTable(machine string, rows []Row) string {
 			var each []string
 			for _, seed := range slices.Sorted(maps.Keys(measured)) {
 				r := measured[seed]
-				accuracy, seconds = append(accuracy, r.TestAccuracy), append(seconds, r.Seconds)
+				accuracy = append(accuracy, r.TestAccuracy)
+				if !r.Busy {
+					seconds = append(seconds, r.Seconds)
+				}
 				each = append(each, fmt.Sprintf("%d: %.3f", seed, r.TestAccuracy))
 			}
-			b.WriteString(line([]string{title, string(system), fmt.Sprintf("%.3f", mean(accuracy)), strings.Join(each, ", "),
-				fmt.Sprintf("%.1f", mean(seconds))}))
+			took := "–"
+			if len(seconds) > 0 {
+				took = fmt.Sprintf("%.1f", mean(seconds))
+			}
+			b.WriteString(line([]string{title, string(system), fmt.Sprintf("%.3f", mean(accuracy)), strings.Join(each, ", "), took}))
 			title = ""
 		}
 	}

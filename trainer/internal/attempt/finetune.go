@@ -160,6 +160,7 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 		return false, fmt.Errorf("fine-tune: %w", err)
 	}
 	a.learnedTuning(t)
+	last, c.Tuning = last.Learned(), nil // all else was needed to go on, and is on disk
 	if last.BestEpoch > 0 {
 		kept, err = a.keepTuned(ctx, t, tuning, last, c)
 	}

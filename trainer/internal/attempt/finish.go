@@ -157,6 +157,7 @@ func (a *Attempt) export(ctx context.Context, t *training) error {
 			return context.Cause(ctx)
 		}
 		start := time.Now()
+		tf.Release() // the graph that the one before was checked with
 		if err := a.exportOne(name, t, model, sample, classes); err != nil {
 			return err
 		}
@@ -164,6 +165,7 @@ func (a *Attempt) export(ctx context.Context, t *training) error {
 		progress(i+3, files)
 	}
 	start = time.Now()
+	tf.Release()
 	if err := a.report(t, model); err != nil {
 		return err
 	}

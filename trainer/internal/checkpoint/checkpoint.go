@@ -3,6 +3,7 @@
 package checkpoint
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/gob"
@@ -22,8 +23,8 @@ import (
 )
 
 // Version is the number of the file format, and of what its numbers mean: since 2 heads are trained on features within
-// bounds.
-const Version = 2
+// bounds, since 3 the vectors of fine-tuning follow one by one.
+const Version = 3
 
 // kept is how many checkpoints stay: the one before is there should the newest turn out unreadable.
 const kept = 2
@@ -49,22 +50,18 @@ func (c Checkpoint) Epoch() int {
 }
 
 // Save writes a checkpoint durably into dir and removes all but the newest two. The content is gob, with its SHA-256
-// in front.
+// behind it.
 func Save(dir string, c Checkpoint) error {
 	c.Version = Version
-	var content bytes.Buffer
-	if err := gob.NewEncoder(&content).Encode(c); err != nil {
-		return fmt.Errorf("write a checkpoint: %w", err)
-	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("write a checkpoint: %w", err)
 	}
-	hash := sha256.Sum256(content.Bytes())
 	err := durable.Write(filepath.Join(dir, fmt.Sprintf("%06d%s", c.Epoch(), suffix)), func(w io.Writer) error {
-		if _, err := w.Write(hash[:]); err != nil {
+		hash := sha256.New()
+		if err := encode(gob.NewEncoder(io.MultiWriter(w, hash)), c); err != nil {
 			return err
 		}
-		_, err := w.Write(content.Bytes())
+		_, err := w.Write(hash.Sum(nil))
 		return err
 	})
 	if err != nil {
@@ -106,20 +103,83 @@ func Load(dir, spec, key string) (c Checkpoint, found bool, err error) {
 		return Checkpoint{}, false, err
 	}
 	for _, name := range slices.Backward(names) {
-		content, err := os.ReadFile(filepath.Join(dir, name))
+		c, err := read(filepath.Join(dir, name))
+		if errors.Is(err, errDamaged) {
+			continue
+		}
 		if err != nil {
 			return Checkpoint{}, false, fmt.Errorf("read a checkpoint: %w", err)
-		}
-		if len(content) < sha256.Size || sha256.Sum256(content[sha256.Size:]) != [sha256.Size]byte(content[:sha256.Size]) {
-			continue
-		}
-		var c Checkpoint
-		if err := gob.NewDecoder(bytes.NewReader(content[sha256.Size:])).Decode(&c); err != nil {
-			continue
 		}
 		if c.Version == Version && c.Spec == spec && c.Key == key {
 			return c, true, nil
 		}
 	}
 	return Checkpoint{}, false, nil
+}
+
+// errDamaged is the error of a file that is no checkpoint of this format, or not as it was written.
+var errDamaged = errors.New("the checkpoint is damaged")
+
+// read neither holds all of a file in memory nor believes anything of it before its hash has been compared.
+func read(path string) (Checkpoint, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	size := info.Size() - sha256.Size
+	if size < 0 {
+		return Checkpoint{}, errDamaged
+	}
+	hash, want := sha256.New(), make([]byte, sha256.Size)
+	if _, err := io.CopyN(hash, f, size); err != nil {
+		return Checkpoint{}, err
+	}
+	if _, err := io.ReadFull(f, want); err != nil {
+		return Checkpoint{}, err
+	}
+	if !bytes.Equal(hash.Sum(nil), want) {
+		return Checkpoint{}, errDamaged
+	}
+	c, err := decode(gob.NewDecoder(bufio.NewReader(io.NewSectionReader(f, 0, size))))
+	if err != nil {
+		return Checkpoint{}, errDamaged
+	}
+	return c, nil
+}
+
+// encode puts out the vectors of fine-tuning after the rest and one by one: an encoder holds a whole value in memory.
+func encode(to *gob.Encoder, c Checkpoint) error {
+	if c.Tuning == nil {
+		return to.Encode(c)
+	}
+	vectors := c.Tuning.Vectors()
+	bare := c.Tuning.Bare()
+	c.Tuning = &bare
+	if err := to.Encode(c); err != nil {
+		return err
+	}
+	for _, v := range vectors {
+		if err := to.Encode(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decode is the inverse of encode.
+func decode(from *gob.Decoder) (c Checkpoint, err error) {
+	if err := from.Decode(&c); err != nil || c.Tuning == nil {
+		return c, err
+	}
+	for _, v := range c.Tuning.Vectors() {
+		if err := from.Decode(v); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
 }

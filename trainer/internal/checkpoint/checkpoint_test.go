@@ -8,6 +8,7 @@ import (
 
 	"github.com/cultivar-ml/cultivar/shared/runspec"
 	"github.com/cultivar-ml/cultivar/trainer/internal/checkpoint"
+	"github.com/cultivar-ml/cultivar/trainer/internal/finetune"
 	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
 )
 
@@ -72,5 +73,28 @@ func TestOfAnotherTraining(t *testing.T) {
 	}
 	if _, found, err := checkpoint.Load(filepath.Join(dir, "none"), "spec", "key"); found || err != nil {
 		t.Errorf("no folder: found %v, %v", found, err)
+	}
+}
+
+func TestTuningIsKept(t *testing.T) {
+	begun := finetune.State{Epoch: 3, Step: 12, RateScale: 0.5, Weights: finetune.Vector{1, 2}, M: finetune.Vector{3}, V: finetune.Vector{4}, Mean: finetune.Vector{5, 6}}
+	better := begun
+	better.Best, better.BestEpoch = finetune.Vector{7, 8}, 2
+	for name, s := range map[string]finetune.State{"no best epoch": begun, "a best epoch": better} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			want := of(4)
+			want.Tuning = &s
+			before := s
+			if err := checkpoint.Save(dir, want); err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(s, before) {
+				t.Errorf("saving changed the state to %+v", s)
+			}
+			if got, found, err := checkpoint.Load(dir, "spec", "key"); err != nil || !found || !reflect.DeepEqual(got, want) {
+				t.Errorf("loaded %+v with %+v, %v, %v", got, got.Tuning, found, err)
+			}
+		})
 	}
 }

@@ -59,10 +59,28 @@ type State struct {
 	RateScale    float64 // 1, less after a setback
 }
 
-// clone is a copy that shares nothing.
+// Vectors are those of a state, which are some megabytes each.
+func (s *State) Vectors() []*Vector { return []*Vector{&s.Weights, &s.M, &s.V, &s.Mean, &s.Best} }
+
+// Bare is a state without its vectors.
+func (s State) Bare() State {
+	for _, v := range s.Vectors() {
+		*v = nil
+	}
+	return s
+}
+
+// clone is a copy that shares nothing but the best weights, which are never changed.
 func (s State) clone() State {
-	s.Weights, s.M, s.V = slices.Clone(s.Weights), slices.Clone(s.M), slices.Clone(s.V)
-	s.Mean, s.Best = slices.Clone(s.Mean), slices.Clone(s.Best)
+	s.Weights, s.M, s.V, s.Mean = slices.Clone(s.Weights), slices.Clone(s.M), slices.Clone(s.V), slices.Clone(s.Mean)
+	return s
+}
+
+// Learned is what is needed of a state to use or go on from the best weights.
+func (s State) Learned() State {
+	best := s.Best
+	s = s.Bare()
+	s.Best = best
 	return s
 }
 

@@ -34,7 +34,6 @@ func (t *Training) Refit(ctx context.Context, s State) (State, error) {
 		}
 		again.Epoch++
 	}
-	s = s.clone()
 	s.Best = again.Mean
 	return s, nil
 }

@@ -19,12 +19,14 @@ func (v Vector) GobEncode() ([]byte, error) {
 	return out, nil
 }
 
-// GobDecode is the inverse of GobEncode.
+// GobDecode is the inverse of GobEncode; of no numbers it makes nil.
 func (v *Vector) GobDecode(b []byte) error {
 	if len(b)%4 != 0 {
 		return fmt.Errorf("%d bytes are not a vector of float32", len(b))
 	}
-	*v = make(Vector, len(b)/4)
+	if *v = nil; len(b) > 0 {
+		*v = make(Vector, len(b)/4)
+	}
 	for i := range *v {
 		(*v)[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
 	}

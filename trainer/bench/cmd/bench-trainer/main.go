@@ -32,6 +32,7 @@ type options struct {
 	systems        []compare.System
 	budget         time.Duration
 	render, again  bool
+	busy           bool
 	epochs         int
 }
 
@@ -65,6 +66,7 @@ func parse(args []string) (options, error) {
 	f.DurationVar(&o.budget, "budget", 80*time.Minute, "start nothing that is likely to end later than this")
 	f.BoolVar(&o.render, "render", false, "only write the table")
 	f.BoolVar(&o.again, "again", false, "measure cells that have a row once more; the newest row counts")
+	f.BoolVar(&o.busy, "busy", false, "the machine does other work: only accuracies will count")
 	f.IntVar(&o.epochs, "trial-epochs", 0, "try the harness: at most so many epochs a phase of the peers; never compared with measurements, give -out and -doc of their own")
 	sets := f.String("sets", "trashnet,sign-digits,grocery-produce24", "sets to measure on")
 	seeds := f.String("seeds", "1,2,3", "seeds to measure with")
@@ -192,7 +194,7 @@ func (b *bench) cell(ctx context.Context, c compare.Cell) (compare.Row, error) {
 		return compare.Row{}, err
 	}
 	r := compare.Row{Set: c.Set.Name, Seed: c.Seed, System: c.System, Images: c.Set.Images, Classes: c.Set.Classes,
-		Version: version.String()}
+		Version: version.String(), Busy: b.busy}
 	if c.System.Own() {
 		r.TestAccuracy, r.Seconds, err = b.own(ctx, c, s, dir)
 	} else {
