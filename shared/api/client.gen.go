@@ -132,6 +132,16 @@ type ClientInterface interface {
 	// Corresponds with POST /datasets (the `CreateDataset` operationId).
 	CreateDataset(ctx context.Context, body CreateDatasetJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ImportZipWithBody Make a dataset of a zip file that has a folder of photos for each class.
+	//
+	// Body is the zip file, or a form (multipart/form-data) with the file in its field `file`. Problems say which files were
+	// left out and why; the rest is taken in. Answers 200 with the existing dataset when the caller already has these photos.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /datasets/zip (the `ImportZip` operationId).
+	ImportZipWithBody(ctx context.Context, params *ImportZipParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// DeleteDataset Forget a dataset. Refused with 409 while a run on it is active.
 	//
 	// Corresponds with DELETE /datasets/{id} (the `DeleteDataset` operationId).
@@ -397,6 +407,26 @@ func (c *Client) CreateDatasetWithBody(ctx context.Context, contentType string, 
 // Corresponds with POST /datasets (the `CreateDataset` operationId).
 func (c *Client) CreateDataset(ctx context.Context, body CreateDatasetJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewCreateDatasetRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ImportZipWithBody Make a dataset of a zip file that has a folder of photos for each class.
+//
+// Body is the zip file, or a form (multipart/form-data) with the file in its field `file`. Problems say which files were
+// left out and why; the rest is taken in. Answers 200 with the existing dataset when the caller already has these photos.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /datasets/zip (the `ImportZip` operationId).
+func (c *Client) ImportZipWithBody(ctx context.Context, params *ImportZipParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImportZipRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1026,6 +1056,62 @@ func NewCreateDatasetRequestWithBody(server string, contentType string, body io.
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewImportZipRequestWithBody constructs an http.Request for the ImportZip method, with any body, and a specified content type
+func NewImportZipRequestWithBody(server string, params *ImportZipParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/datasets/zip")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Name != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "name", *params.Name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
@@ -2013,6 +2099,16 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /datasets (the `CreateDataset` operationId).
 	CreateDatasetWithResponse(ctx context.Context, body CreateDatasetJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDatasetResponse, error)
 
+	// ImportZipWithBodyWithResponse Make a dataset of a zip file that has a folder of photos for each class.
+	//
+	// Body is the zip file, or a form (multipart/form-data) with the file in its field `file`. Problems say which files were
+	// left out and why; the rest is taken in. Answers 200 with the existing dataset when the caller already has these photos.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /datasets/zip (the `ImportZip` operationId).
+	ImportZipWithBodyWithResponse(ctx context.Context, params *ImportZipParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportZipResponse, error)
+
 	// DeleteDatasetWithResponse Forget a dataset. Refused with 409 while a run on it is active.
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -2460,6 +2556,61 @@ func (r CreateDatasetResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r CreateDatasetResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ImportZipResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DatasetImport
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *DatasetImport
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Error
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ImportZipResponse) GetJSON200() *DatasetImport {
+	return r.JSON200
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r ImportZipResponse) GetJSON201() *DatasetImport {
+	return r.JSON201
+}
+
+// GetJSONDefault returns the response for an HTTP default `application/json` response
+func (r ImportZipResponse) GetJSONDefault() *Error {
+	return r.JSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ImportZipResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ImportZipResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ImportZipResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ImportZipResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3639,6 +3790,22 @@ func (c *ClientWithResponses) CreateDatasetWithResponse(ctx context.Context, bod
 	return ParseCreateDatasetResponse(rsp)
 }
 
+// ImportZipWithBodyWithResponse Make a dataset of a zip file that has a folder of photos for each class.
+//
+// Body is the zip file, or a form (multipart/form-data) with the file in its field `file`. Problems say which files were
+// left out and why; the rest is taken in. Answers 200 with the existing dataset when the caller already has these photos.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /datasets/zip (the `ImportZip` operationId).
+func (c *ClientWithResponses) ImportZipWithBodyWithResponse(ctx context.Context, params *ImportZipParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportZipResponse, error) {
+	rsp, err := c.ImportZipWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImportZipResponse(rsp)
+}
+
 // DeleteDatasetWithResponse Forget a dataset. Refused with 409 while a run on it is active.
 //
 // Returns a wrapper object for the known response body format(s).
@@ -4161,6 +4328,46 @@ func ParseCreateDatasetResponse(rsp *http.Response) (*CreateDatasetResponse, err
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
 		var dest Dataset
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseImportZipResponse parses an HTTP response from a ImportZipWithResponse call
+func ParseImportZipResponse(rsp *http.Response) (*ImportZipResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ImportZipResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DatasetImport
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest DatasetImport
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

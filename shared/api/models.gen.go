@@ -6,7 +6,9 @@ package api
 import (
 	"time"
 
+	"github.com/cultivar-ml/cultivar/shared/manifest"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
+	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
 // Defines values for AbilitiesRunner.
@@ -271,6 +273,15 @@ type DatasetCreate struct {
 	Name   string `json:"name"`
 }
 
+// DatasetImport defines model for DatasetImport.
+type DatasetImport struct {
+	Dataset  Dataset   `json:"dataset"`
+	Problems []Problem `json:"problems"`
+
+	// Skipped Files left out, by reason.
+	Skipped map[string]int `json:"skipped"`
+}
+
 // DatasetPage defines model for DatasetPage.
 type DatasetPage struct {
 	Datasets []Dataset `json:"datasets"`
@@ -377,6 +388,9 @@ type PlanCreate struct {
 	// Recipe Every hyperparameter. Give a preset and what differs from it; the answer is whole.
 	Recipe *Recipe `json:"recipe,omitempty"`
 }
+
+// Problem One thing to know about a dataset.
+type Problem = manifest.Problem
 
 // Profile defines model for Profile.
 type Profile struct {
@@ -515,6 +529,18 @@ type ListDatasetsParams struct {
 	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// ImportZipMultipartBody defines parameters for ImportZip.
+type ImportZipMultipartBody struct {
+	File openapi_types.File `json:"file"`
+	Name *string            `json:"name,omitempty"`
+}
+
+// ImportZipParams defines parameters for ImportZip.
+type ImportZipParams struct {
+	// Name What to call the dataset; the name of the form's file when absent.
+	Name *string `form:"name,omitempty" json:"name,omitempty"`
+}
+
 // ListRunsParams defines parameters for ListRuns.
 type ListRunsParams struct {
 	// Cursor `next` of the page before.
@@ -529,6 +555,9 @@ type TaskEventsParams struct {
 
 // CreateDatasetJSONRequestBody defines body for CreateDataset for application/json ContentType.
 type CreateDatasetJSONRequestBody = DatasetCreate
+
+// ImportZipMultipartRequestBody defines body for ImportZip for multipart/form-data ContentType.
+type ImportZipMultipartRequestBody ImportZipMultipartBody
 
 // CreateRunJSONRequestBody defines body for CreateRun for application/json ContentType.
 type CreateRunJSONRequestBody = RunCreate

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"strings"
 )
@@ -37,6 +36,11 @@ func (s *scanner) readHeaders() error {
 
 func (s *scanner) checkFile(im *scanned) {
 	f, info, err := s.open(im.source)
+	var refused *HeaderError
+	if errors.As(err, &refused) {
+		im.leave(Error, refused.Reason, refused.Text)
+		return
+	}
 	if err != nil {
 		im.unreadable(err)
 		return
@@ -48,7 +52,6 @@ func (s *scanner) checkFile(im *scanned) {
 	}
 	im.Size, im.mtime, im.inode = info.Size(), info.ModTime().UnixNano(), inode(info)
 	h, err := ReadHeader(f, im.Size)
-	var refused *HeaderError
 	switch {
 	case errors.As(err, &refused):
 		im.leave(Error, refused.Reason, refused.Text)
@@ -57,7 +60,7 @@ func (s *scanner) checkFile(im *scanned) {
 		im.unreadable(err)
 		return
 	}
-	if h.NoEnd && !whole(f, h) {
+	if h.NoEnd && !whole(io.NewSectionReader(f, 0, im.Size), h) {
 		im.leave(Error, Damaged, "is damaged: "+sayCut+". Copy it again from where it came, or delete it.")
 		return
 	}
@@ -65,9 +68,9 @@ func (s *scanner) checkFile(im *scanned) {
 	im.remark(h)
 }
 
-// open opens a file below the root, once, with what the system says of that very file.
-func (s *scanner) open(name string) (*os.File, fs.FileInfo, error) {
-	f, err := s.root.OpenFile(name, os.O_RDONLY|nonblock, 0)
+// open opens a file, once, with what is said of that very file.
+func (s *scanner) open(name string) (File, fs.FileInfo, error) {
+	f, err := s.tree.Open(name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -81,7 +84,7 @@ func (s *scanner) open(name string) (*os.File, fs.FileInfo, error) {
 
 // whole decodes a JPEG that lacks its end marker with the marker added: when only that is missing, as some webcams leave
 // it, all rows are there.
-func whole(f *os.File, h Header) bool {
+func whole(f io.Reader, h Header) bool {
 	if h.Width*h.Height > salvagePixels {
 		return false
 	}

@@ -93,7 +93,7 @@ func (s *scanner) readFile(im *scanned, buf *bytes.Buffer) error {
 	}
 	buf.Reset()
 	buf.Grow(int(im.Size) + bytes.MinRead)
-	n, err := buf.ReadFrom(io.LimitReader(f, im.Size+1))
+	n, err := buf.ReadFrom(io.NewSectionReader(f, 0, im.Size+1))
 	if err == nil && n != im.Size {
 		err = errChanged
 	}

@@ -81,7 +81,7 @@ type ClassCount struct {
 type scanner struct {
 	ctx   context.Context
 	opts  ScanOptions
-	root  *os.Root
+	tree  Tree
 	name  string // of the dataset
 	near  bool
 	cache *cache
@@ -109,22 +109,37 @@ type scanned struct {
 // val/ and test/ folders. Folders within a class belong to the class. Links are never followed. It fails only when root
 // itself cannot be read or ctx ends; whatever else is wrong is a Problem.
 func Scan(ctx context.Context, root string, opts ScanOptions) (*Manifest, error) {
-	if opts.Workers < 1 {
-		opts.Workers = runtime.GOMAXPROCS(0)
-	}
 	dir, err := os.OpenRoot(root)
 	if err != nil {
 		return nil, rootError(root, err)
 	}
 	defer dir.Close()
-	s := &scanner{ctx: ctx, opts: opts, root: dir, name: datasetName(root), classes: map[string]int{}}
+	m, err := scan(ctx, folder{dir}, datasetName(root), opts)
+	if err != nil && ctx.Err() == nil {
+		return nil, rootError(root, err)
+	}
+	return m, err
+}
+
+// ScanTree is Scan of a tree that is no folder, such as an archive, of which name says what the dataset is called. Whatever
+// part of a path of the disk name is, its last part counts.
+func ScanTree(ctx context.Context, tree Tree, name string, opts ScanOptions) (*Manifest, error) {
+	return scan(ctx, tree, datasetName(name), opts)
+}
+
+func scan(ctx context.Context, tree Tree, name string, opts ScanOptions) (*Manifest, error) {
+	if opts.Workers < 1 {
+		opts.Workers = runtime.GOMAXPROCS(0)
+	}
+	s := &scanner{ctx: ctx, opts: opts, tree: tree, name: name, classes: map[string]int{}}
 	s.cache = openCache(opts.Cache)
 	stop := s.report()
 	defer stop()
 
 	s.stage(Listing)
+	var err error
 	if s.layout, err = s.walk(); err != nil {
-		return nil, rootError(root, err)
+		return nil, err
 	}
 	s.stage(Headers)
 	if err := s.readHeaders(); err != nil {

@@ -1,9 +1,7 @@
 package manifest
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -31,12 +29,6 @@ type layout struct {
 
 const hiddenShown = 3
 
-// entry is a name in a folder.
-type entry struct {
-	name string
-	kind fs.FileMode
-}
-
 // walk finds the dataset's root, its classes and all files in them.
 func (s *scanner) walk() (layout, error) {
 	w := &walker{s: s, layout: layout{classes: map[string]string{}, skipped: map[Reason]int{}, taken: map[string]bool{}}}
@@ -47,11 +39,11 @@ func (s *scanner) walk() (layout, error) {
 	sides := w.sideFolders(w.base, top)
 	w.sides = sides != nil
 	for _, e := range top {
-		name := path.Join(w.base, e.name)
-		switch side, isSide := sides[e.name]; {
+		name := path.Join(w.base, e.Name)
+		switch side, isSide := sides[e.Name]; {
 		case isSide:
 			err = w.classFolders(name, side)
-		case !e.kind.IsDir() || w.sides:
+		case !e.Kind.IsDir() || w.sides:
 			w.stray(name, e)
 		default:
 			err = w.class(name, "")
@@ -77,7 +69,7 @@ type walker struct {
 }
 
 // top lists the dataset's own root: the scanned folder, or the one folder in it that wraps the class folders. It sets base.
-func (w *walker) top() ([]entry, error) {
+func (w *walker) top() ([]Entry, error) {
 	w.base = "."
 	entries, err := w.list(".")
 	if err != nil {
@@ -85,11 +77,11 @@ func (w *walker) top() ([]entry, error) {
 	}
 	wrapper := ""
 	for _, e := range entries {
-		if e.kind.IsDir() && wrapper != "" || !e.kind.IsDir() && looksLikeImage(e.name) {
+		if e.Kind.IsDir() && wrapper != "" || !e.Kind.IsDir() && looksLikeImage(e.Name) {
 			return entries, nil
 		}
-		if e.kind.IsDir() {
-			wrapper = e.name
+		if e.Kind.IsDir() {
+			wrapper = e.Name
 		}
 	}
 	if wrapper == "" {
@@ -99,11 +91,11 @@ func (w *walker) top() ([]entry, error) {
 	inner, _ := w.s.readDir(wrapper)
 	folders := 0
 	for _, e := range inner {
-		if e.kind.IsDir() {
-			if !junk(e.name) {
+		if e.Kind.IsDir() {
+			if !junk(e.Name) {
 				folders++
 			}
-		} else if looksLikeImage(e.name) {
+		} else if looksLikeImage(e.Name) {
 			return entries, nil
 		}
 	}
@@ -112,8 +104,8 @@ func (w *walker) top() ([]entry, error) {
 	}
 	w.base = wrapper
 	for _, e := range entries {
-		if !e.kind.IsDir() {
-			w.stray(e.name, e)
+		if !e.Kind.IsDir() {
+			w.stray(e.Name, e)
 		}
 	}
 	return w.list(wrapper)
@@ -121,21 +113,21 @@ func (w *walker) top() ([]entry, error) {
 
 // sideFolders maps folder names to sides when at least two sides are there and have only folders in them, so that
 // classes that happen to be called train or test stay classes.
-func (w *walker) sideFolders(base string, top []entry) map[string]Side {
+func (w *walker) sideFolders(base string, top []Entry) map[string]Side {
 	sides := map[string]Side{}
 	distinct := map[Side]bool{}
 	for _, e := range top {
-		side, ok := sideNames()[strings.ToLower(e.name)]
-		if !ok || !e.kind.IsDir() {
+		side, ok := sideNames()[strings.ToLower(e.Name)]
+		if !ok || !e.Kind.IsDir() {
 			continue
 		}
-		inner, err := w.s.readDir(path.Join(base, e.name))
-		folders := slices.ContainsFunc(inner, func(e entry) bool { return e.kind.IsDir() && !junk(e.name) })
-		images := slices.ContainsFunc(inner, func(e entry) bool { return !e.kind.IsDir() && looksLikeImage(e.name) })
+		inner, err := w.s.readDir(path.Join(base, e.Name))
+		folders := slices.ContainsFunc(inner, func(e Entry) bool { return e.Kind.IsDir() && !junk(e.Name) })
+		images := slices.ContainsFunc(inner, func(e Entry) bool { return !e.Kind.IsDir() && looksLikeImage(e.Name) })
 		if err != nil || !folders || images {
 			return nil
 		}
-		sides[e.name] = side
+		sides[e.Name] = side
 		distinct[side] = true
 	}
 	if len(distinct) < 2 {
@@ -158,8 +150,8 @@ func (w *walker) classFolders(folder string, side Side) error {
 		return err
 	}
 	for _, e := range entries {
-		name := path.Join(folder, e.name)
-		if !e.kind.IsDir() {
+		name := path.Join(folder, e.Name)
+		if !e.Kind.IsDir() {
 			w.stray(name, e)
 		} else {
 			err = w.class(name, side)
@@ -198,17 +190,17 @@ func (w *walker) tree(folder, class string, side Side, depth int) error {
 		return err
 	}
 	for _, e := range entries {
-		name := path.Join(folder, e.name)
+		name := path.Join(folder, e.Name)
 		switch {
 		case w.full:
 			return nil
-		case e.kind.IsDir() && depth >= maxDepth:
+		case e.Kind.IsDir() && depth >= maxDepth:
 			w.leave(Problem{Severity: Error, Reason: BadName, Class: class, Path: w.relative(name), Text: fmt.Sprintf("The folder %s lies too deep (%d folders are possible), so its images are left out. Move it up.", printable(w.relative(name)), maxDepth)})
-		case e.kind.IsDir():
+		case e.Kind.IsDir():
 			if err := w.tree(name, class, side, depth+1); err != nil {
 				return err
 			}
-		case e.kind.IsRegular():
+		case e.Kind.IsRegular():
 			w.add(name, class, side)
 		default:
 			w.link(name, class, e)
@@ -252,12 +244,12 @@ func (w *walker) relative(source string) string {
 }
 
 // stray reports what lies outside every class folder.
-func (w *walker) stray(name string, e entry) {
+func (w *walker) stray(name string, e Entry) {
 	p := w.relative(name)
 	switch {
-	case e.kind.IsDir():
+	case e.Kind.IsDir():
 		w.leave(Problem{Severity: Warning, Reason: Stray, Path: p, Text: fmt.Sprintf("The folder %s lies beside the folders for training and testing, so it is left out. Move its images into one of these, or delete it.", printable(p))})
-	case !e.kind.IsRegular():
+	case !e.Kind.IsRegular():
 		w.link(name, "", e)
 	case looksLikeImage(p):
 		w.leave(Problem{Severity: Warning, Reason: Stray, Path: p, Text: fmt.Sprintf("%s lies outside every class folder, so it is left out. Move it into the folder of its class.", printable(p))})
@@ -266,10 +258,10 @@ func (w *walker) stray(name string, e entry) {
 	}
 }
 
-func (w *walker) link(name, class string, e entry) {
+func (w *walker) link(name, class string, e Entry) {
 	p := w.relative(name)
 	what := "a special file"
-	if e.kind&fs.ModeSymlink != 0 {
+	if e.Kind&fs.ModeSymlink != 0 {
 		what = "a link"
 	}
 	w.leave(Problem{Severity: Warning, Reason: Link, Class: class, Path: p, Text: fmt.Sprintf("%s is %s and no file of its own, so it is left out. Put a copy of the image in its place.", printable(p), what)})
@@ -290,7 +282,7 @@ func (w *walker) leave(p Problem) {
 
 // list returns a folder's entries by name, without hidden ones, which it counts. A folder below the root that cannot be
 // read is a problem and empty.
-func (w *walker) list(folder string) ([]entry, error) {
+func (w *walker) list(folder string) ([]Entry, error) {
 	if err := w.s.ctx.Err(); err != nil {
 		return nil, fmt.Errorf("scan stopped: %w", err)
 	}
@@ -304,12 +296,12 @@ func (w *walker) list(folder string) ([]entry, error) {
 	}
 	kept := entries[:0]
 	for _, e := range entries {
-		if !junk(e.name) {
+		if !junk(e.Name) {
 			kept = append(kept, e)
 			continue
 		}
 		if w.skipped[Hidden]++; len(w.hidden) < hiddenShown {
-			w.hidden = append(w.hidden, path.Join(folder, e.name))
+			w.hidden = append(w.hidden, path.Join(folder, e.Name))
 		}
 	}
 	return kept, nil
@@ -326,27 +318,10 @@ func (w *walker) tellHidden() {
 }
 
 // readDir lists a folder by name.
-func (s *scanner) readDir(folder string) ([]entry, error) {
-	d, err := s.root.Open(folder)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	var out []entry
-	for len(out) <= MaxFiles {
-		batch, err := d.ReadDir(1024)
-		for _, e := range batch {
-			out = append(out, entry{e.Name(), e.Type()})
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	slices.SortFunc(out, func(a, b entry) int { return strings.Compare(a.name, b.name) })
-	return out, nil
+func (s *scanner) readDir(folder string) ([]Entry, error) {
+	out, err := s.tree.List(folder)
+	slices.SortFunc(out, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
+	return out, err
 }
 
 // junk tells names that systems and tools leave behind and that are never a class nor an image.

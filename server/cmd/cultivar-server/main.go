@@ -11,7 +11,10 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cultivar-ml/cultivar/server/internal/config"
+	"github.com/cultivar-ml/cultivar/server/internal/confine"
 	"github.com/cultivar-ml/cultivar/server/internal/runner/local"
+	"github.com/cultivar-ml/cultivar/server/internal/unpack"
+	"github.com/cultivar-ml/cultivar/shared/pack"
 	"github.com/cultivar-ml/cultivar/shared/version"
 )
 
@@ -30,7 +33,7 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(), tokenCommand(), configCommand(), doctorCommand(), superviseCommand())
+	root.AddCommand(serveCommand(), tokenCommand(), configCommand(), doctorCommand(), superviseCommand(), unpackCommand())
 	return root
 }
 
@@ -119,6 +122,25 @@ func (s *settingsFlags) settings() (config.Config, config.System, error) {
 	c.Slots = cmp.Or(s.given.Slots, c.Slots)
 	c, err = c.Resolve(sys)
 	return c, sys, err
+}
+
+// unpackCommand looks through a zip file that somebody sent; the server starts it and people don't.
+func unpackCommand() *cobra.Command {
+	var name, into string
+	cmd := &cobra.Command{
+		Use:    "unpack",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := confine.Apply(confine.Limits{Memory: 2 << 30, CPU: time.Hour, File: pack.MaxBytes + 1}); err != nil {
+				return err
+			}
+			return unpack.Run(cmd.Context(), os.Stdin, name, into, cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "", "what the dataset is called")
+	cmd.Flags().StringVar(&into, "into", "", "folder for what is made")
+	return cmd
 }
 
 // superviseCommand is the parent of one trainer; the server starts it and people don't.

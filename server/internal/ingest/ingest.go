@@ -40,6 +40,8 @@ type Options struct {
 	Volume *files.Volume
 	Now    func() time.Time
 	Free   func() (free, total uint64, err error) // bytes of the disk; nil: ask the volume
+	// Unpack is the command that runs package unpack; it gets the flags --name and --into, and the zip file as its input.
+	Unpack []string
 }
 
 // Service takes datasets in. Its methods may be called from any goroutine.
@@ -48,6 +50,9 @@ type Service struct {
 	volume *files.Volume
 	now    func() time.Time
 	free   func() (free, total uint64, err error)
+
+	unpacker  []string
+	unpacking chan struct{} // as many as are at once
 
 	// packs is held while a pack's file and rows change together, so that deleting one dataset cannot remove a file
 	// that another upload has just found to be there.
@@ -59,7 +64,7 @@ func New(o Options) *Service {
 	if o.Free == nil {
 		o.Free = o.Volume.Free
 	}
-	return &Service{store: o.Store, volume: o.Volume, now: o.Now, free: o.Free}
+	return &Service{store: o.Store, volume: o.Volume, now: o.Now, free: o.Free, unpacker: o.Unpack, unpacking: make(chan struct{}, unpackers)}
 }
 
 var digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -188,6 +193,9 @@ func (s *Service) drop(ctx context.Context, u store.Upload) error {
 	}
 	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove upload: %w", err)
+	}
+	if err := s.volume.Remove(folderName(u)); err != nil {
+		return err
 	}
 	return s.store.DeleteUpload(ctx, u.Owner, u.ID)
 }

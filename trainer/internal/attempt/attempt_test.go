@@ -316,6 +316,9 @@ func TestResumeGivesTheSameModel(t *testing.T) {
 	told := bodies[runspec.Epoch](tasktest.Records(t, earlier))
 	backwards(t, spec.Paths.Features)
 	backwards(t, earlier)
+	if err := os.WriteFile(filepath.Join(broken.Paths.Attempt, "trainer.log"), nil, 0o600); err != nil { // as what starts trainers leaves
+		t.Fatal(err)
+	}
 	next := again(spec, "2")
 	next.Attempt, next.Paths.Previous = 2, earlier
 	if _, err := attempt.Run(t.Context(), next, attempt.Options{}); err != nil {

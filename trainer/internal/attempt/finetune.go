@@ -17,6 +17,7 @@ import (
 	"github.com/cultivar-ml/cultivar/trainer/internal/finetune"
 	"github.com/cultivar-ml/cultivar/trainer/internal/fit"
 	"github.com/cultivar-ml/cultivar/trainer/internal/plan"
+	"github.com/cultivar-ml/cultivar/trainer/internal/tf"
 )
 
 // cut is where fine-tuning begins. name is empty when there is none.
@@ -145,6 +146,7 @@ func (a *Attempt) finetune(ctx context.Context, t *training, head *fit.Training,
 		a.journal.Add(runspec.TypeEpoch, e)
 		progress(s.Epoch, r.FinetuneEpochs)
 		err := save()
+		tf.Release() // the state before and what writing this one took
 		t.took.epoch()
 		return a.stopped.Load() || !a.tuneLonger(t, r.FinetuneEpochs), err
 	}

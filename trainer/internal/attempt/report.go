@@ -110,7 +110,9 @@ func (a *Attempt) recall(r *report.Run) error {
 			return fmt.Errorf("look for earlier records: %w", err)
 		}
 		for _, e := range executors {
-			spools = append(spools, filepath.Join(dir, e.Name(), runspec.RecordsFile))
+			if e.IsDir() { // beside the log of what started them
+				spools = append(spools, filepath.Join(dir, e.Name(), runspec.RecordsFile))
+			}
 		}
 	}
 	type key struct {
