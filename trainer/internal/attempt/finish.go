@@ -184,6 +184,7 @@ func (a *Attempt) exportOne(name string, t *training, model network.Model, sampl
 	if err != nil {
 		return err
 	}
+	tf.Release() // what writing it took
 	check, err := export.Check(dir, written, sample)
 	if err != nil {
 		return err

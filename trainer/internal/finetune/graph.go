@@ -60,7 +60,7 @@ func newShard(l *layout, w network.Weights, threads int) (*shard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("graph for fine-tuning %s: %w", l.net.Name, err)
 	}
-	s.session, err = tf.NewSession(built, tf.Threads{Intra: threads, Inter: -1})
+	s.session, err = tf.NewSession(built, tf.Threads{Intra: threads, Inter: -1, Plain: true})
 	return s, err
 }
 

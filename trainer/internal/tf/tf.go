@@ -32,6 +32,9 @@ type (
 type Threads struct {
 	Intra int // threads within one operation
 	Inter int // operations that run at once; −1 runs them all in the thread that calls Run
+	// Plain runs a graph as it is. Optimising one holds many copies of its constants for a while, and fuses nothing of a graph
+	// that differentiates or rounds.
+	Plain bool
 }
 
 // perSessionPools is what makes Threads.Intra true for each session: by default TensorFlow shares one pool, sized by
@@ -50,9 +53,12 @@ const (
 	fieldIntra         = 2
 	fieldInter         = 5
 	fieldUsePerSession = 9
+	fieldGraphOptions  = 10
+	fieldRewrite       = 10 // of GraphOptions
+	fieldUnoptimised   = 19 // of RewriterConfig (tensorflow/core/protobuf/rewriter_config.proto): disable_meta_optimizer
 )
 
-// config encodes a ConfigProto: three numbers need no generated code.
+// config encodes a ConfigProto: a few numbers need no generated code.
 func (t Threads) config() []byte {
 	var b []byte
 	b = protowire.AppendTag(b, fieldIntra, protowire.VarintType)
@@ -60,7 +66,13 @@ func (t Threads) config() []byte {
 	b = protowire.AppendTag(b, fieldInter, protowire.VarintType)
 	b = protowire.AppendVarint(b, uint64(int64(t.Inter))) // a negative int32 is sign-extended to 64 bits
 	b = protowire.AppendTag(b, fieldUsePerSession, protowire.VarintType)
-	return protowire.AppendVarint(b, 1)
+	b = protowire.AppendVarint(b, 1)
+	if !t.Plain {
+		return b
+	}
+	rewrite := protowire.AppendVarint(protowire.AppendTag(nil, fieldUnoptimised, protowire.VarintType), 1)
+	options := protowire.AppendBytes(protowire.AppendTag(nil, fieldRewrite, protowire.BytesType), rewrite)
+	return protowire.AppendBytes(protowire.AppendTag(b, fieldGraphOptions, protowire.BytesType), options)
 }
 
 // NewSession opens a session on graph with thread pools of its own. The caller closes it.

@@ -196,7 +196,7 @@ func drift(p, q *program, images stills) (map[int][]float64, error) {
 		outputs, fetches = append(outputs, o.output), append(fetches, above)
 		return op.Sub(s.SubScope("corrected"), y, above)
 	}
-	session, err := openSession(p.tensors[p.input].shape[1], runtime.GOMAXPROCS(0), func(scope *op.Scope, input tf.Output) ([]tf.Output, error) {
+	session, err := openSession(p.tensors[p.input].shape[1], runtime.GOMAXPROCS(0), true, func(scope *op.Scope, input tf.Output) ([]tf.Output, error) {
 		if _, err := appendProgram(scope.SubScope("exact"), p, input, note); err != nil {
 			return nil, err
 		}

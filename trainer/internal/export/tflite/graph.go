@@ -25,7 +25,8 @@ type session struct {
 // newSession opens a session for a program that was checked. more may add to the graph; nil for nothing. The caller
 // closes it.
 func newSession(p *program, threads int, more func(scope *op.Scope, values []tf.Output)) (*session, error) {
-	return openSession(p.tensors[p.input].shape[1], threads, func(scope *op.Scope, input tf.Output) ([]tf.Output, error) {
+	plain := more != nil || p.tensors[p.input].quant != nil // what is no model to be timed
+	return openSession(p.tensors[p.input].shape[1], threads, plain, func(scope *op.Scope, input tf.Output) ([]tf.Output, error) {
 		values, err := appendProgram(scope, p, input, nil)
 		if err == nil && more != nil {
 			more(scope.SubScope("more"), values)
@@ -34,8 +35,8 @@ func newSession(p *program, threads int, more func(scope *op.Scope, values []tf.
 	})
 }
 
-// openSession builds a graph behind images of that side.
-func openSession(side, threads int, build func(scope *op.Scope, input tf.Output) ([]tf.Output, error)) (*session, error) {
+// openSession builds a graph behind images of that side, to be run as it is if plain is set.
+func openSession(side, threads int, plain bool, build func(scope *op.Scope, input tf.Output) ([]tf.Output, error)) (*session, error) {
 	scope := op.NewScope()
 	images := graft.MakeShape(-1, int64(side), int64(side), 3)
 	input := op.Placeholder(scope.SubScope("images"), graft.Float, op.PlaceholderShape(images))
@@ -47,7 +48,7 @@ func openSession(side, threads int, build func(scope *op.Scope, input tf.Output)
 	if err != nil {
 		return nil, fmt.Errorf("build the graph: %w", err)
 	}
-	opened, err := tf.NewSession(graph, tf.Threads{Intra: max(1, threads), Inter: -1})
+	opened, err := tf.NewSession(graph, tf.Threads{Intra: max(1, threads), Inter: -1, Plain: plain})
 	if err != nil {
 		return nil, err
 	}
