@@ -128,7 +128,7 @@ func (f *fixture) start() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.ingest = ingest.New(ingest.Options{Store: f.store, Volume: volume, Now: f.now.now,
+	f.ingest = ingest.New(ingest.Options{Store: f.store, Volume: volume, Now: f.now.now, Unpack: []string{os.Args[0], asUnpacker},
 		Free: func() (uint64, uint64, error) { return f.free << 30, 1000 << 30, nil }})
 	callback := httptest.NewUnstartedServer(nil)
 	f.tasks = tasks.New(tasks.Options{Store: f.store, Volume: volume, Runner: f.fake, Bases: filepath.Join(f.dir, "bases"),

@@ -107,6 +107,7 @@ func (s *Server) routes() {
 	r.HandleFunc("/readyz", s.ready).Methods(http.MethodGet)
 	r.HandleFunc(base+"/openapi.json", s.document).Methods(http.MethodGet)
 
+	r.HandleFunc(base+"/datasets/zip", s.authed(s.importZip)).Methods(http.MethodPost)
 	r.HandleFunc(base+"/blobs/missing", s.authed(s.missingBlobs)).Methods(http.MethodPost)
 	r.HandleFunc(base+"/uploads", s.authed(s.uploads(s.tus.PostFile))).Methods(http.MethodPost)
 	r.HandleFunc(base+"/uploads", s.uploads(nil)).Methods(http.MethodOptions)

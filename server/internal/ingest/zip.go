@@ -42,7 +42,7 @@ type Imported struct {
 	unpack.Report
 }
 
-// ImportZip takes in a zip file of size bytes that has a folder of photos for each class. The dataset is ready when it returns.
+// ImportZip takes in a zip file of at most size bytes that has a folder of photos for each class. The dataset is ready when it returns.
 // An *api.Error says what is wrong with the file. When the sender has gone after the last byte, it is taken in all the same.
 func (s *Service) ImportZip(ctx context.Context, user, name string, size int64, body io.Reader) (Imported, error) {
 	if size > archive.MaxBytes {
@@ -86,8 +86,8 @@ func (s *Service) importZip(ctx context.Context, u store.Upload, name string, bo
 	return s.takeUnpacked(ctx, u, dir, r)
 }
 
-// receive writes the body to file, which must have so many bytes. It need not be durable: the sender hears of success only
-// when what is in it is.
+// receive writes the body, of at most size bytes, to file. It need not be durable: the sender hears of success only when what is
+// in it is.
 func receive(file string, size int64, body io.Reader) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_TRUNC, files.FileMode)
 	if err != nil {
@@ -97,7 +97,7 @@ func receive(file string, size int64, body io.Reader) error {
 	if err = errors.Join(err, f.Close()); errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return api.Errorf(api.CodeUnavailable, "The server's disk is full. Delete datasets or runs you no longer need, then try again.")
 	}
-	if err != nil {
+	if err != nil || n > size {
 		return api.Errorf(api.CodeInvalid, "The zip file did not arrive whole: %d of %d bytes came. Send it again.", n, size)
 	}
 	return nil
