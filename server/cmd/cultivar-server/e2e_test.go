@@ -51,6 +51,8 @@ type machine struct {
 	log    *bytes.Buffer
 	server *exec.Cmd
 	client *client.Client
+	// damaged tells that the test has broken what fsck looks for.
+	damaged bool
 }
 
 func newMachine(t *testing.T, script string) *machine {
@@ -70,6 +72,9 @@ func newMachine(t *testing.T, script string) *machine {
 	t.Cleanup(func() {
 		m.release() // a trainer that waits would outlive the test
 		m.stop()
+		if !m.damaged {
+			m.wholesome()
+		}
 		if t.Failed() {
 			t.Log(m.log.String())
 		}
