@@ -131,7 +131,7 @@ func (a *app) run(ctx context.Context, stop context.CancelFunc, front, callback 
 	return errors.Join(errs...)
 }
 
-// housekeep gives up expired uploads, and ends the server when it has been idle for long enough.
+// housekeep gives up expired uploads, removes what nobody can use, and ends the server when it has been idle for long enough.
 func (a *app) housekeep(ctx context.Context, stop context.CancelFunc) {
 	clean := time.NewTicker(cleanEvery)
 	defer clean.Stop()
@@ -157,6 +157,13 @@ func (a *app) housekeep(ctx context.Context, stop context.CancelFunc) {
 func (a *app) clean(ctx context.Context) {
 	if err := a.ingest.Clean(ctx); err != nil && ctx.Err() == nil {
 		a.log.ErrorContext(ctx, "give up expired uploads", "error", err)
+	}
+	bytes, err := a.ingest.Collect(ctx)
+	if err != nil && ctx.Err() == nil {
+		a.log.ErrorContext(ctx, "remove what nobody can use", "error", err)
+	}
+	if bytes > 0 {
+		a.log.InfoContext(ctx, "removed what nobody can use", "bytes", bytes)
 	}
 }
 

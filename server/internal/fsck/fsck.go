@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/cultivar-ml/cultivar/server/internal/files"
+	"github.com/cultivar-ml/cultivar/server/internal/ingest"
 	"github.com/cultivar-ml/cultivar/server/internal/store"
 )
 
@@ -32,14 +33,8 @@ type Report struct {
 	Packs    int
 	Datasets int
 	Tasks    int
-	Files    int    // artifacts
-	Strays   []File // what nothing names: room to be had, no damage
-}
-
-// File is a file or folder of the volume.
-type File struct {
-	Name  string
-	Bytes int64
+	Files    int            // artifacts
+	Strays   []ingest.Stray // room to be had, no damage
 }
 
 // Run checks everything. What seems broken beside a running server and is not so at a second look was only changing.
@@ -53,8 +48,8 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		return r, err
 	}
 	again.Findings = slices.DeleteFunc(again.Findings, func(f Finding) bool { return !slices.Contains(r.Findings, f) })
-	again.Strays = slices.DeleteFunc(again.Strays, func(f File) bool {
-		return !slices.ContainsFunc(r.Strays, func(before File) bool { return before.Name == f.Name })
+	again.Strays = slices.DeleteFunc(again.Strays, func(f ingest.Stray) bool {
+		return !slices.ContainsFunc(r.Strays, func(before ingest.Stray) bool { return before.Name == f.Name })
 	})
 	return again, nil
 }

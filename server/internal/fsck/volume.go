@@ -10,10 +10,9 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strconv"
-	"strings"
 
+	"github.com/cultivar-ml/cultivar/server/internal/ingest"
 	"github.com/cultivar-ml/cultivar/server/internal/store"
 	"github.com/cultivar-ml/cultivar/shared/api"
 	"github.com/cultivar-ml/cultivar/shared/manifest"
@@ -212,49 +211,7 @@ func (l looker) artifacts(ctx context.Context) error {
 
 // strays are what no row names.
 func (l looker) strays(context.Context) error {
-	named := map[string]bool{}
-	for _, p := range l.stock.Packs {
-		named[packName(p.Owner, p.Hash)] = true
-	}
-	for _, d := range l.stock.Datasets {
-		named[runspec.DatasetDir(d.Owner, d.Digest)] = true
-	}
-	for _, t := range l.stock.Tasks {
-		named[runspec.TaskDir(t.Owner, t.ID)] = true
-	}
-	for _, u := range l.stock.Uploads {
-		named[path.Join(runspec.UserDir(u.Owner), "uploads", u.ID+".part")] = true
-		named[path.Join(runspec.UserDir(u.Owner), "uploads", u.ID+".d")] = true
-	}
-	root, err := l.Volume.Path("users")
-	if err != nil {
-		return err
-	}
-	for _, pattern := range []string{"*/packs/*/*", "*/datasets/*", "*/tasks/*", "*/uploads/*"} {
-		found, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(pattern)))
-		if err != nil {
-			return err
-		}
-		for _, file := range found {
-			name := "users/" + filepath.ToSlash(strings.TrimPrefix(file, root+string(filepath.Separator)))
-			if !named[name] {
-				l.report.Strays = append(l.report.Strays, File{name, size(file)})
-			}
-		}
-	}
-	return nil
-}
-
-// size is of a file or of all files in a folder; what goes away meanwhile has none.
-func size(name string) (bytes int64) {
-	_ = filepath.WalkDir(name, func(_ string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return nil //nolint:nilerr // as said
-		}
-		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
-			bytes += info.Size()
-		}
-		return nil
-	})
-	return bytes
+	var err error
+	l.report.Strays, err = ingest.Strays(l.Volume, l.stock)
+	return err
 }
