@@ -33,7 +33,7 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(serveCommand(), tokenCommand(), configCommand(), doctorCommand(), fsckCommand(), superviseCommand(), unpackCommand())
+	root.AddCommand(serveCommand(), tokenCommand(), configCommand(), doctorCommand(), fsckCommand(), backupCommand(), restoreCommand(), superviseCommand(), unpackCommand())
 	return root
 }
 

@@ -181,6 +181,14 @@ func MkdirAll(path string) error {
 // SyncDir makes the names in a folder durable.
 func SyncDir(dir string) error { return syncPath(dir) }
 
+// SyncFile makes the content of a file durable that somebody else wrote, and its name.
+func SyncFile(path string) error {
+	if err := syncPath(path); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
 func syncPath(path string) error {
 	f, err := os.Open(path)
 	if err != nil {

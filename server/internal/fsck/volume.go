@@ -23,11 +23,6 @@ import (
 // lookup is how many images are looked up at once.
 const lookup = 5000
 
-// packName is a pack's name on the volume.
-func packName(owner, hash string) string {
-	return path.Join(runspec.PacksDir(owner), runspec.PackName(hash))
-}
-
 // artifactDir is the folder of an artifact on the volume.
 func artifactDir(t store.Task, a store.Artifact) string {
 	return path.Join(runspec.TaskDir(t.Owner, t.ID), "attempts", strconv.Itoa(a.Attempt), a.Executor, runspec.ArtifactsDir)
@@ -64,7 +59,7 @@ func (l looker) packs(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		l.report.Packs++
-		name := packName(p.Owner, p.Hash)
+		name := ingest.PackName(p.Owner, p.Hash)
 		f, err := l.sized("I1", name, p.Bytes)
 		if err != nil {
 			return err

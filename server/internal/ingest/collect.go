@@ -38,7 +38,7 @@ func (s *Service) Collect(ctx context.Context) (bytes int64, err error) {
 	var errs []error
 	for _, p := range packs {
 		bytes += p.Bytes
-		errs = append(errs, s.volume.Remove(packName(p.Owner, p.Hash)))
+		errs = append(errs, s.volume.Remove(PackName(p.Owner, p.Hash)))
 	}
 	stock, err := s.store.Stock(ctx)
 	if err != nil {
@@ -55,8 +55,8 @@ func (s *Service) Collect(ctx context.Context) (bytes int64, err error) {
 	return bytes, errors.Join(errs...)
 }
 
-// packName is a pack's name on the volume.
-func packName(owner, hash string) string {
+// PackName is a pack's name on the volume.
+func PackName(owner, hash string) string {
 	return path.Join(runspec.PacksDir(owner), runspec.PackName(hash))
 }
 
@@ -71,7 +71,7 @@ type Stray struct {
 func Strays(v *files.Volume, stock store.Stock) ([]Stray, error) {
 	named := map[string]bool{}
 	for _, p := range stock.Packs {
-		named[packName(p.Owner, p.Hash)] = true
+		named[PackName(p.Owner, p.Hash)] = true
 	}
 	for _, d := range stock.Datasets {
 		named[runspec.DatasetDir(d.Owner, d.Digest)] = true

@@ -70,7 +70,7 @@ func (s *Service) takePack(ctx context.Context, user string, f *os.File, name st
 	}
 	s.packs.Lock()
 	defer s.packs.Unlock()
-	if err := s.volume.Adopt(name, packName(user, index.Name)); err != nil {
+	if err := s.volume.Adopt(name, PackName(user, index.Name)); err != nil {
 		return err
 	}
 	return s.store.AddPack(ctx, user, index.Name, index.Size, blobs)

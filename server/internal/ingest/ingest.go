@@ -168,7 +168,7 @@ func (s *Service) DeleteDataset(ctx context.Context, user, id string) error {
 	// Rows first: a crash here leaves files that nothing names, never a row whose file is gone.
 	errs := []error{s.volume.Remove(runspec.DatasetDir(user, d.Digest))}
 	for _, p := range packs {
-		errs = append(errs, s.volume.Remove(packName(user, p)))
+		errs = append(errs, s.volume.Remove(PackName(user, p)))
 	}
 	return errors.Join(errs...)
 }
