@@ -92,7 +92,7 @@ func tellReport(w io.Writer, r fsck.Report) error {
 		room += s.Bytes
 	}
 	if len(r.Strays) > 0 {
-		if _, err := fmt.Fprintf(w, "%d files and folders with %s are named by nothing, as a crash leaves them; the server removes them a day later\n", len(r.Strays), humanize.IBytes(uint64(room))); err != nil {
+		if _, err := fmt.Fprintf(w, "%d files and folders with %s are named by nothing, as a crash leaves them; the server removes them when they are a day old\n", len(r.Strays), humanize.IBytes(uint64(room))); err != nil {
 			return err
 		}
 	}

@@ -22,6 +22,7 @@ var scopes = map[string]string{
 	"GET /bases":                                  "read",
 	"GET /datasets":                               "read",
 	"POST /datasets":                              "upload",
+	"POST /datasets/zip":                          "upload",
 	"GET /datasets/{id}":                          "read",
 	"DELETE /datasets/{id}":                       "upload",
 	"POST /blobs/missing":                         "upload",
@@ -90,6 +91,66 @@ func TestScopes(t *testing.T) {
 				t.Errorf("%s with scope %s: %d", operation, scope, got)
 			}
 		}
+	}
+}
+
+// TestOthersSeeNothing asks every operation about alice's things as bob, who may do everything with his own: to him they do not
+// exist.
+func TestOthersSeeNothing(t *testing.T) {
+	f := newFixture(t)
+	d := f.dataset("alice", "a", "b")
+	r := f.run("alice", d)
+	f.await("alice", r.Id, api.StateSucceeded)
+	upload := strings.TrimPrefix(f.createUpload("alice", "pack", "", 10), "/api/v1/uploads/")
+	own := f.dataset("bob", "a", "b") // the same photos
+	ids := map[string]string{"datasets": d.Id, "runs": r.Id, "tasks": r.Id, "uploads": upload}
+	asked := 0
+	for _, operation := range operations(t) {
+		method, path, _ := strings.Cut(operation, " ")
+		if !strings.Contains(path, "{id}") {
+			continue
+		}
+		first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+		path = "/api/v1" + strings.NewReplacer("{id}", ids[first], "{name}", "model.h5", "{delivery}", "x").Replace(path)
+		headers := []string{"Content-Type", "application/json"}
+		if first == "uploads" {
+			headers = []string{"Content-Type", "application/offset+octet-stream", "Tus-Resumable", "1.0.0", "Upload-Offset", "0"}
+		}
+		asked++
+		if got := f.do("bob", method, path, strings.NewReader("{}"), headers...).StatusCode; got != http.StatusNotFound {
+			t.Errorf("%s of somebody else's: %d", operation, got)
+		}
+	}
+	if asked < 15 {
+		t.Errorf("%d operations were asked", asked)
+	}
+	for name, body := range map[string]string{
+		"/runs":      `{"dataset":"` + d.Id + `"}`,
+		"/runs/plan": `{"dataset":"` + d.Id + `"}`,
+	} {
+		if got := f.do("bob", "POST", "/api/v1"+name, strings.NewReader(body), "Content-Type", "application/json").StatusCode; got != http.StatusNotFound {
+			t.Errorf("POST %s with somebody else's dataset: %d", name, got)
+		}
+	}
+	for _, field := range []string{"start_from", "distill_teacher"} {
+		body := `{"dataset":"` + own.Id + `","recipe":{"` + field + `":"` + r.Id + `"}}`
+		if got := f.do("bob", "POST", "/api/v1/runs", strings.NewReader(body), "Content-Type", "application/json").StatusCode; got/100 != 4 {
+			t.Errorf("POST /runs with somebody else's run as %s: %d", field, got)
+		}
+	}
+	if got := f.do("bob", "POST", "/api/v1/uploads", nil, tusHeaders("manifest", d.Id, 10)...).StatusCode; got != http.StatusNotFound {
+		t.Errorf("a manifest for somebody else's dataset: %d", got)
+	}
+	for _, list := range []string{"/runs", "/datasets"} {
+		b, err := io.ReadAll(f.do("bob", "GET", "/api/v1"+list, nil).Body)
+		if err != nil || strings.Contains(string(b), d.Id) || strings.Contains(string(b), r.Id) {
+			t.Errorf("GET %s: %s, %v", list, b, err)
+		}
+	}
+	// Nothing was done to them either.
+	f.await("alice", r.Id, api.StateSucceeded)
+	if got := f.offset("alice", "/api/v1/uploads/"+upload); got != "0" {
+		t.Errorf("alice's upload is at %s", got)
 	}
 }
 

@@ -18,7 +18,8 @@ func TestBalancedMemory(t *testing.T) {
 	installed := tasktest.Bases(t, base)
 	spec := tasktest.Train(t, t.TempDir(), tasktest.Data(t, "trashnet"), perClass)
 	spec.Recipe = runspec.Default(runspec.Balanced)
-	spec.Paths.Bases, spec.Recipe.Base, spec.Recipe.Views, spec.Recipe.FinetuneEpochs = installed, base, 1, 4
+	spec.Paths.Bases, spec.Recipe.Base, spec.Recipe.Views, spec.Recipe.FinetuneEpochs = installed, base, 1, 2
+	spec.Recipe.Exports = []string{"h5", "savedmodel", "tflite_int8"}
 	spec.Paths.Attempt = filepath.Join(t.TempDir(), "1")
 	start(t, spec, "train", 0, "GOMAXPROCS=2").end(t, runspec.ExitOK) // a session each
 	taken := peak(t, spec, "train")
