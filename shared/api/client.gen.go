@@ -233,6 +233,16 @@ type ClientInterface interface {
 	// Corresponds with POST /runs/{id}/deliveries/{delivery}/retry (the `RetryDelivery` operationId).
 	RetryDelivery(ctx context.Context, id ID, delivery string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetMetrics A run's curves so far as a table, a line for each epoch.
+	//
+	// Corresponds with GET /runs/{id}/metrics.csv (the `GetMetrics` operationId).
+	GetMetrics(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetMetricsEvents A run's curves so far as an event file for TensorBoard.
+	//
+	// Corresponds with GET /runs/{id}/metrics.tfevents (the `GetMetricsEvents` operationId).
+	GetMetricsEvents(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// PredictWithBody Classify images with a finished run's model.
 	//
 	// Body is a pack of images (at most 64 MiB). Answers a task; its events carry one `prediction` record an image.
@@ -668,6 +678,36 @@ func (c *Client) ListDeliveries(ctx context.Context, id ID, reqEditors ...Reques
 // Corresponds with POST /runs/{id}/deliveries/{delivery}/retry (the `RetryDelivery` operationId).
 func (c *Client) RetryDelivery(ctx context.Context, id ID, delivery string, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewRetryDeliveryRequest(c.Server, id, delivery)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetMetrics A run's curves so far as a table, a line for each epoch.
+//
+// Corresponds with GET /runs/{id}/metrics.csv (the `GetMetrics` operationId).
+func (c *Client) GetMetrics(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetMetricsRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetMetricsEvents A run's curves so far as an event file for TensorBoard.
+//
+// Corresponds with GET /runs/{id}/metrics.tfevents (the `GetMetricsEvents` operationId).
+func (c *Client) GetMetricsEvents(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetMetricsEventsRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -1617,6 +1657,74 @@ func NewRetryDeliveryRequest(server string, id ID, delivery string) (*http.Reque
 	return req, nil
 }
 
+// NewGetMetricsRequest constructs an http.Request for the GetMetrics method
+func NewGetMetricsRequest(server string, id ID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/runs/%s/metrics.csv", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetMetricsEventsRequest constructs an http.Request for the GetMetricsEvents method
+func NewGetMetricsEventsRequest(server string, id ID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/runs/%s/metrics.tfevents", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewPredictRequestWithBody constructs an http.Request for the Predict method, with any body, and a specified content type
 func NewPredictRequestWithBody(server string, id ID, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
@@ -2221,6 +2329,20 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /runs/{id}/deliveries/{delivery}/retry (the `RetryDelivery` operationId).
 	RetryDeliveryWithResponse(ctx context.Context, id ID, delivery string, reqEditors ...RequestEditorFn) (*RetryDeliveryResponse, error)
+
+	// GetMetricsWithResponse A run's curves so far as a table, a line for each epoch.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /runs/{id}/metrics.csv (the `GetMetrics` operationId).
+	GetMetricsWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*GetMetricsResponse, error)
+
+	// GetMetricsEventsWithResponse A run's curves so far as an event file for TensorBoard.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /runs/{id}/metrics.tfevents (the `GetMetricsEvents` operationId).
+	GetMetricsEventsWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*GetMetricsEventsResponse, error)
 
 	// PredictWithBodyWithResponse Classify images with a finished run's model.
 	//
@@ -3213,6 +3335,88 @@ func (r RetryDeliveryResponse) ContentType() string {
 	return ""
 }
 
+type GetMetricsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Error
+}
+
+// GetJSONDefault returns the response for an HTTP default `application/json` response
+func (r GetMetricsResponse) GetJSONDefault() *Error {
+	return r.JSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetMetricsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetMetricsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetMetricsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetMetricsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetMetricsEventsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Error
+}
+
+// GetJSONDefault returns the response for an HTTP default `application/json` response
+func (r GetMetricsEventsResponse) GetJSONDefault() *Error {
+	return r.JSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetMetricsEventsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetMetricsEventsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetMetricsEventsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetMetricsEventsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type PredictResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -4009,6 +4213,32 @@ func (c *ClientWithResponses) RetryDeliveryWithResponse(ctx context.Context, id 
 	return ParseRetryDeliveryResponse(rsp)
 }
 
+// GetMetricsWithResponse A run's curves so far as a table, a line for each epoch.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /runs/{id}/metrics.csv (the `GetMetrics` operationId).
+func (c *ClientWithResponses) GetMetricsWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*GetMetricsResponse, error) {
+	rsp, err := c.GetMetrics(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetMetricsResponse(rsp)
+}
+
+// GetMetricsEventsWithResponse A run's curves so far as an event file for TensorBoard.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /runs/{id}/metrics.tfevents (the `GetMetricsEvents` operationId).
+func (c *ClientWithResponses) GetMetricsEventsWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*GetMetricsEventsResponse, error) {
+	rsp, err := c.GetMetricsEvents(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetMetricsEventsResponse(rsp)
+}
+
 // PredictWithBodyWithResponse Classify images with a finished run's model.
 //
 // Body is a pack of images (at most 64 MiB). Answers a task; its events carry one `prediction` record an image.
@@ -4780,6 +5010,58 @@ func ParseRetryDeliveryResponse(rsp *http.Response) (*RetryDeliveryResponse, err
 		}
 		response.JSON200 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetMetricsResponse parses an HTTP response from a GetMetricsWithResponse call
+func ParseGetMetricsResponse(rsp *http.Response) (*GetMetricsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetMetricsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Error
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetMetricsEventsResponse parses an HTTP response from a GetMetricsEventsWithResponse call
+func ParseGetMetricsEventsResponse(rsp *http.Response) (*GetMetricsEventsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetMetricsEventsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Error
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {

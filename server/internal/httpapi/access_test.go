@@ -43,6 +43,8 @@ var scopes = map[string]string{
 	"POST /runs/{id}/deliveries/{delivery}/retry": "train",
 	"GET /runs/{id}/artifacts":                    "read",
 	"GET /runs/{id}/artifacts/{name}":             "read",
+	"GET /runs/{id}/metrics.csv":                  "read",
+	"GET /runs/{id}/metrics.tfevents":             "read",
 	"POST /runs/{id}/predict":                     "train",
 	"GET /tasks/{id}":                             "read",
 	"GET /tasks/{id}/events":                      "read",

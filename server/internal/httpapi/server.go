@@ -115,6 +115,8 @@ func (s *Server) routes() {
 	r.HandleFunc(base+"/uploads/{id}", s.authed(s.uploads(s.tus.PatchFile))).Methods(http.MethodPatch)
 	r.HandleFunc(base+"/uploads/{id}", s.authed(s.uploads(s.tus.DelFile))).Methods(http.MethodDelete)
 	r.HandleFunc(base+"/runs/{id}/artifacts/{name}", s.authed(s.artifact)).Methods(http.MethodGet, http.MethodHead)
+	r.HandleFunc(base+"/runs/{id}/metrics.csv", s.authed(s.metricsTable)).Methods(http.MethodGet)
+	r.HandleFunc(base+"/runs/{id}/metrics.tfevents", s.authed(s.metricsEvents)).Methods(http.MethodGet)
 	r.HandleFunc(base+"/runs/{id}/predict", s.authed(s.predict)).Methods(http.MethodPost)
 	r.HandleFunc(base+"/tasks/{id}/events", s.authed(s.events)).Methods(http.MethodGet)
 

@@ -82,6 +82,9 @@ var asks = map[string]func(s *store.Store, t *testing.T, user string) error{
 	"Events": func(s *store.Store, t *testing.T, user string) error {
 		return found(s.Events(t.Context(), user, "done", 0, 9))
 	},
+	"EventsOf": func(s *store.Store, t *testing.T, user string) error {
+		return found(s.EventsOf(t.Context(), user, "done", runspec.TypeState))
+	},
 	"Task": func(s *store.Store, t *testing.T, user string) error { return found(s.Task(t.Context(), user, "done")) },
 	"Run":  func(s *store.Store, t *testing.T, user string) error { return found(s.Run(t.Context(), user, "done")) },
 	"RunByNumber": func(s *store.Store, t *testing.T, user string) error {
@@ -93,8 +96,12 @@ var asks = map[string]func(s *store.Store, t *testing.T, user string) error{
 	"Ended": func(s *store.Store, t *testing.T, user string) error {
 		return found(s.Ended(t.Context(), user, "digest"))
 	},
-	"HasTask": func(s *store.Store, t *testing.T, user string) error { return found(s.HasTask(t.Context(), user, "done")) },
-	"Upload":  func(s *store.Store, t *testing.T, user string) error { return found(s.Upload(t.Context(), user, "upload")) },
+	"HasTask": func(s *store.Store, t *testing.T, user string) error {
+		return found(s.HasTask(t.Context(), user, "done"))
+	},
+	"Upload": func(s *store.Store, t *testing.T, user string) error {
+		return found(s.Upload(t.Context(), user, "upload"))
+	},
 	"AdvanceUpload": func(s *store.Store, t *testing.T, user string) error {
 		return s.AdvanceUpload(t.Context(), user, "upload", 6, time.Now().Add(time.Hour))
 	},

@@ -145,3 +145,19 @@ func (s *Store) Events(ctx context.Context, user, task string, after int64, limi
 	}
 	return out, nil
 }
+
+// EventsOf returns the events of one type of a user's task, in order.
+func (s *Store) EventsOf(ctx context.Context, user, task string, kind runspec.Type) ([]Event, error) {
+	var out []Event
+	err := rows(ctx, s.read, `SELECT e.id, e.attempt, e.type, e.body FROM events e JOIN tasks t ON t.id = e.task
+		WHERE t.owner = $1 AND e.task = $2 AND e.type = $3 ORDER BY e.id`, []any{user, task, kind}, func(r *sql.Rows) error {
+		var e Event
+		err := r.Scan(&e.ID, &e.Attempt, &e.Type, &e.JSON)
+		out = append(out, e)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read events: %w", err)
+	}
+	return out, nil
+}
