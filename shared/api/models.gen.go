@@ -354,6 +354,21 @@ type Event struct {
 	Task   string         `json:"task"`
 }
 
+// Me defines model for Me.
+type Me struct {
+	// Bytes Of photos, with what uploads under way still bring.
+	Bytes    int64 `json:"bytes"`
+	Datasets int   `json:"datasets"`
+
+	// QuotaBytes How many they may be; absent: as many as there is room for.
+	QuotaBytes *int64 `json:"quota_bytes,omitempty"`
+	Runs       int    `json:"runs"`
+
+	// Scopes What the caller's token may do.
+	Scopes []string `json:"scopes"`
+	User   string   `json:"user"`
+}
+
 // Notify What to do when the run has ended.
 type Notify struct {
 	// Email Mail the result to this address, with a share link where the server has Dropbox.

@@ -41,7 +41,7 @@ func build(c config.Config, executable string, db *store.Store, callbackURL stri
 		return nil, err
 	}
 	a := &app{config: c, log: log}
-	a.ingest = ingest.New(ingest.Options{Store: db, Volume: volume, Now: time.Now, Unpack: []string{executable, "unpack"}})
+	a.ingest = ingest.New(ingest.Options{Store: db, Volume: volume, Now: time.Now, Quota: int64(c.Quota), Unpack: []string{executable, "unpack"}})
 	a.deliver, err = deliver.New(deliver.Options{
 		Store: db, Config: c.Deliver, Log: log, Now: time.Now,
 		Artifact: func(ctx context.Context, user, run, name string) (string, runspec.Artifact, error) {

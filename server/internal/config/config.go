@@ -37,6 +37,7 @@ type Config struct {
 	IdleExit Duration `yaml:"idle_exit"` // leave after so long without a request or an active task; 0: never
 	Slots    int      `yaml:"slots"`     // trainings at once, with the local runner; default 1
 	Runner   string   `yaml:"runner"`    // "local": processes of this machine; "kubernetes": Jobs of a cluster; default local
+	Quota    Size     `yaml:"quota"`     // how many bytes of photos one user may have; 0, the default: as many as there is room for
 	Features Size     `yaml:"features"`  // how much is kept of what trainings computed of one user's photos while nothing of theirs runs; default 16GiB
 	Callback Callback `yaml:"callback"`
 	ScaleOut ScaleOut `yaml:"scale_out"`

@@ -40,6 +40,7 @@ import (
 // fixture is a whole server on a fresh data folder, with a scripted runner in place of processes.
 type fixture struct {
 	scaleOut tasks.ScaleOut
+	quota    int64 // bytes of photos a user may have; 0: any
 	features int64 // bytes of features that are kept; 0: all
 	proxies  []netip.Prefix
 	refuse   error        // what everybody is told instead of being let in
@@ -128,7 +129,7 @@ func (f *fixture) start() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.ingest = ingest.New(ingest.Options{Store: f.store, Volume: volume, Now: f.now.now, Unpack: []string{os.Args[0], asUnpacker},
+	f.ingest = ingest.New(ingest.Options{Store: f.store, Volume: volume, Now: f.now.now, Unpack: []string{os.Args[0], asUnpacker}, Quota: f.quota,
 		Free: func() (uint64, uint64, error) { return f.free << 30, 1000 << 30, nil }})
 	callback := httptest.NewUnstartedServer(nil)
 	f.tasks = tasks.New(tasks.Options{Store: f.store, Volume: volume, Runner: f.fake, Bases: filepath.Join(f.dir, "bases"),

@@ -21,6 +21,11 @@ func needs(r *http.Request) auth.Scope {
 			return auth.Read
 		}
 		return auth.Upload
+	case "me":
+		if looks {
+			return auth.Read
+		}
+		return auth.Upload | auth.Train // all of it is deleted
 	case "runs", "tasks", "bases", "abilities":
 		if looks {
 			return auth.Read

@@ -40,6 +40,7 @@ type Options struct {
 	Volume *files.Volume
 	Now    func() time.Time
 	Free   func() (free, total uint64, err error) // bytes of the disk; nil: ask the volume
+	Quota  int64                                  // bytes of photos that a user may have; 0: as many as there is room for
 	// Unpack is the command that runs package unpack; it gets the flags --name and --into, and the zip file as its input.
 	Unpack []string
 }
@@ -51,6 +52,7 @@ type Service struct {
 	now    func() time.Time
 	free   func() (free, total uint64, err error)
 
+	quota     int64
 	unpacker  []string
 	unpacking chan struct{} // as many as are at once
 
@@ -64,7 +66,7 @@ func New(o Options) *Service {
 	if o.Free == nil {
 		o.Free = o.Volume.Free
 	}
-	return &Service{store: o.Store, volume: o.Volume, now: o.Now, free: o.Free, unpacker: o.Unpack, unpacking: make(chan struct{}, unpackers)}
+	return &Service{store: o.Store, volume: o.Volume, now: o.Now, free: o.Free, quota: o.Quota, unpacker: o.Unpack, unpacking: make(chan struct{}, unpackers)}
 }
 
 var digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)

@@ -84,6 +84,9 @@ func (s *Service) check(ctx context.Context, u store.Upload, deferred bool) erro
 	if u.Size > limit {
 		return api.Errorf(api.CodeTooLarge, "A %s may have at most %d bytes; this one would have %d.", u.Kind, limit, u.Size)
 	}
+	if err := s.allowed(ctx, u.Owner, u.Size); err != nil {
+		return err
+	}
 	return s.room(ctx, u.Size)
 }
 

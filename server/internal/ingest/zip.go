@@ -51,6 +51,9 @@ func (s *Service) ImportZip(ctx context.Context, user, name string, size int64, 
 	if size < 1 {
 		return Imported{}, api.Errorf(api.CodeInvalid, "Give the size of the zip file in Content-Length, as curl does for a file.")
 	}
+	if err := s.allowed(ctx, user, size); err != nil {
+		return Imported{}, err
+	}
 	if err := s.room(ctx, 2*size); err != nil { // the file, and what is taken out of it
 		return Imported{}, err
 	}

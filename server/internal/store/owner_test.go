@@ -125,6 +125,24 @@ var asks = map[string]func(s *store.Store, t *testing.T, user string) error{
 	"DeleteDataset": func(s *store.Store, t *testing.T, user string) error {
 		return found(s.DeleteDataset(t.Context(), user, "d"))
 	},
+	"Usage": func(s *store.Store, t *testing.T, user string) error {
+		u, err := s.Usage(t.Context(), user)
+		return found(u != store.Usage{}, err)
+	},
+	"DeleteEverything": func(s *store.Store, t *testing.T, user string) error {
+		before, err := s.Usage(t.Context(), "alice")
+		if err == nil {
+			_ = s.AskCancel(t.Context(), user, "open")
+			if err = s.Change(t.Context(), store.Change{Task: "open", From: api.StateQueued, To: api.StateCancelled, Terminal: true}); errors.Is(err, store.ErrConflict) {
+				err = nil // alice's turn, which is the second one
+			}
+		}
+		if err == nil {
+			err = s.DeleteEverything(t.Context(), user)
+		}
+		after, _ := s.Usage(t.Context(), "alice")
+		return found(before != after, err)
+	},
 	"Tokens": func(s *store.Store, t *testing.T, user string) error { return found(s.Tokens(t.Context(), user)) },
 	// A pack is added for whoever asks.
 	"AddPack": func(s *store.Store, t *testing.T, user string) error {
