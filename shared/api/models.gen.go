@@ -369,6 +369,23 @@ type Me struct {
 	User   string   `json:"user"`
 }
 
+// ModelList defines model for ModelList.
+type ModelList struct {
+	Models []NamedModel `json:"models"`
+}
+
+// ModelPin defines model for ModelPin.
+type ModelPin struct {
+	// Run Id of a run that succeeded.
+	Run string `json:"run"`
+}
+
+// NamedModel defines model for NamedModel.
+type NamedModel struct {
+	Name string `json:"name"`
+	Run  Run    `json:"run"`
+}
+
 // Notify What to do when the run has ended.
 type Notify struct {
 	// Email Mail the result to this address, with a share link where the server has Dropbox.
@@ -537,6 +554,9 @@ type ID = string
 // Limit defines model for Limit.
 type Limit = int
 
+// Model defines model for Model.
+type Model = string
+
 // ListDatasetsParams defines parameters for ListDatasets.
 type ListDatasetsParams struct {
 	// Cursor `next` of the page before.
@@ -573,6 +593,9 @@ type CreateDatasetJSONRequestBody = DatasetCreate
 
 // ImportZipMultipartRequestBody defines body for ImportZip for multipart/form-data ContentType.
 type ImportZipMultipartRequestBody ImportZipMultipartBody
+
+// PinModelJSONRequestBody defines body for PinModel for application/json ContentType.
+type PinModelJSONRequestBody = ModelPin
 
 // CreateRunJSONRequestBody defines body for CreateRun for application/json ContentType.
 type CreateRunJSONRequestBody = RunCreate

@@ -67,6 +67,30 @@ func (c *Client) Runs(ctx context.Context, cursor string) (api.RunPage, error) {
 	})
 }
 
+// Models lists the names that mean a model of the caller's.
+func (c *Client) Models(ctx context.Context) ([]api.NamedModel, error) {
+	list, err := plain[api.ModelList](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.ListModels(ctx) })
+	return list.Models, err
+}
+
+// Model returns the run that a name such as flowers@best means.
+func (c *Client) Model(ctx context.Context, name string) (api.NamedModel, error) {
+	return plain[api.NamedModel](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.GetModel(ctx, name) })
+}
+
+// NameModel gives a run that succeeded a name, also when another one has it.
+func (c *Client) NameModel(ctx context.Context, name, run string) (api.NamedModel, error) {
+	return plain[api.NamedModel](ctx, c, func(ctx context.Context) (*http.Response, error) {
+		return c.api.PinModel(ctx, name, api.ModelPin{Run: run})
+	})
+}
+
+// UnnameModel takes a name away; the run stays.
+func (c *Client) UnnameModel(ctx context.Context, name string) error {
+	_, err := plain[struct{}](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.UnpinModel(ctx, name) })
+	return err
+}
+
 // StopRun asks a run to finish now and keep the best so far.
 func (c *Client) StopRun(ctx context.Context, id string) (api.Run, error) {
 	return plain[api.Run](ctx, c, func(ctx context.Context) (*http.Response, error) { return c.api.StopRun(ctx, id) })

@@ -140,6 +140,7 @@ func TestFsckFindsDamage(t *testing.T) {
 		"last event lost":      {rows("DELETE FROM events WHERE id = (SELECT last FROM streams)"), "I7", false},
 		"image of another":     {rows("UPDATE blobs SET owner = 'mallory'"), "I8", false},
 		"dataset of another":   {rows("UPDATE datasets SET owner = 'mallory'"), "I8", false},
+		"named by another":     {rows("INSERT INTO pins SELECT 'mallory', 'd', 'x', id, 0 FROM tasks"), "I8", false},
 		"acknowledged and not": {rows("INSERT INTO uploads VALUES ('u', 'local-0', 'pack', '', 10, 5, 0, 0, 9000000000000000)"), "I1", false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -48,6 +48,10 @@ var scopes = map[string]string{
 	"GET /runs/{id}/metrics.csv":                  "read",
 	"GET /runs/{id}/metrics.tfevents":             "read",
 	"POST /runs/{id}/predict":                     "train",
+	"GET /models":                                 "read",
+	"GET /models/{model}":                         "read",
+	"PUT /models/{model}":                         "train",
+	"DELETE /models/{model}":                      "train",
 	"GET /tasks/{id}":                             "read",
 	"GET /tasks/{id}/events":                      "read",
 }
@@ -85,7 +89,7 @@ func TestScopes(t *testing.T) {
 			continue
 		}
 		method, path, _ := strings.Cut(operation, " ")
-		path = "/api/v1" + strings.NewReplacer("{id}", "x", "{name}", "x", "{delivery}", "x").Replace(path)
+		path = "/api/v1" + strings.NewReplacer("{id}", "x", "{name}", "x", "{delivery}", "x", "{model}", "x@y").Replace(path)
 		if got := f.do("", method, path, nil).StatusCode; (got == http.StatusUnauthorized) != (need != "") {
 			t.Errorf("%s without a token: %d", operation, got)
 		}

@@ -26,7 +26,7 @@ func needs(r *http.Request) auth.Scope {
 			return auth.Read
 		}
 		return auth.Upload | auth.Train // all of it is deleted
-	case "runs", "tasks", "bases", "abilities":
+	case "runs", "tasks", "models", "bases", "abilities":
 		if looks {
 			return auth.Read
 		}

@@ -50,6 +50,7 @@ func stocked(t *testing.T) *store.Store {
 			Outcome:    &store.Outcome{Attempt: 1, Executor: "x", Artifacts: []runspec.Artifact{{Name: "model.h5", SHA256: "s", Bytes: 1}}},
 			Deliveries: []store.Delivery{{ID: "mail-" + id, Owner: "alice", Task: id, Kind: api.DeliveryEmail, Key: id}}}))
 	}
+	check(s.Pin(ctx, "alice", store.Pin{Dataset: "d", Label: "shop", Task: "done"}))
 	return s
 }
 
@@ -124,6 +125,23 @@ var asks = map[string]func(s *store.Store, t *testing.T, user string) error{
 	},
 	"DeleteDataset": func(s *store.Store, t *testing.T, user string) error {
 		return found(s.DeleteDataset(t.Context(), user, "d"))
+	},
+	"BestRun": func(s *store.Store, t *testing.T, user string) error {
+		return found(s.BestRun(t.Context(), user, ""))
+	},
+	"LatestRun": func(s *store.Store, t *testing.T, user string) error {
+		return found(s.LatestRun(t.Context(), user, ""))
+	},
+	"Pin": func(s *store.Store, t *testing.T, user string) error {
+		return s.Pin(t.Context(), user, store.Pin{Dataset: "d", Label: "other", Task: "done"})
+	},
+	"PinnedRun": func(s *store.Store, t *testing.T, user string) error {
+		return found(s.PinnedRun(t.Context(), user, "d", "shop"))
+	},
+	"Unpin": func(s *store.Store, t *testing.T, user string) error { return s.Unpin(t.Context(), user, "d", "shop") },
+	"Pins":  func(s *store.Store, t *testing.T, user string) error { return found(s.Pins(t.Context(), user)) },
+	"ModelNames": func(s *store.Store, t *testing.T, user string) error {
+		return found(s.ModelNames(t.Context(), user))
 	},
 	"Usage": func(s *store.Store, t *testing.T, user string) error {
 		u, err := s.Usage(t.Context(), user)

@@ -36,7 +36,7 @@ func (s *Store) DeleteEverything(ctx context.Context, user string) error {
 		if active > 0 {
 			return ErrConflict
 		}
-		for _, table := range []string{"deliveries", "tasks", "uploads", "datasets", "blobs", "packs"} {
+		for _, table := range []string{"deliveries", "pins", "tasks", "uploads", "datasets", "blobs", "packs"} {
 			if _, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE owner = $1", user); err != nil {
 				return err
 			}

@@ -61,6 +61,7 @@ var contradictions = []struct{ invariant, text, query string }{
 	{"I8", "the dataset lies in a pack of somebody else's", `SELECT DISTINCT p.dataset FROM dataset_packs p JOIN datasets d ON d.id = p.dataset WHERE d.owner <> p.owner`},
 	{"I8", "it works on a dataset of somebody else's", `SELECT t.id FROM tasks t JOIN datasets d ON d.id = t.dataset WHERE d.owner <> t.owner`},
 	{"I8", "it uses a model of somebody else's", `SELECT t.id FROM tasks t JOIN tasks m ON m.id = t.model_of WHERE m.owner <> t.owner`},
+	{"I8", "a name of somebody else's means it", `SELECT p.task FROM pins p JOIN tasks t ON t.id = p.task WHERE p.owner <> t.owner`},
 	{"I8", "a delivery of it is somebody else's", `SELECT d.task FROM deliveries d JOIN tasks t ON t.id = d.task WHERE d.owner <> t.owner`},
 }
 

@@ -78,7 +78,7 @@ func New(p *Program) *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: "data", Title: "your photos"}, &cobra.Group{ID: "run", Title: "trainings"}, &cobra.Group{ID: "model", Title: "models"}, &cobra.Group{ID: "server", Title: "servers"})
 	c.add(root, "data", c.checkVerb(), c.sampleVerb(), c.datasetsVerb())
 	c.add(root, "run", c.planVerb(), c.trainVerb(), c.runsVerb(), c.watchVerb(), c.stopVerb(), c.cancelVerb(), c.retryVerb())
-	c.add(root, "model", c.resultsVerb(), c.downloadVerb(), c.shareVerb(), c.predictVerb(), c.basesVerb())
+	c.add(root, "model", c.resultsVerb(), c.downloadVerb(), c.shareVerb(), c.predictVerb(), c.modelsVerb(), c.basesVerb())
 	c.add(root, "server", c.loginVerb(), c.logoutVerb(), c.serverVerb())
 	root.AddCommand(c.doctorVerb(), exitCodesTopic())
 	root.CompletionOptions.HiddenDefaultCmd = false

@@ -18,8 +18,12 @@ const (
 	maxReason = 60 // cells of a reason in a list
 )
 
-// find returns the run that people mean: an id, #14, 14 or latest.
+// find returns the run that people mean: an id, #14, 14, latest or a model's name.
 func find(ctx context.Context, cl *client.Client, word string) (api.Run, error) {
+	if isModel(word) {
+		m, err := cl.Model(ctx, word)
+		return m.Run, err
+	}
 	number, err := strconv.Atoi(strings.TrimPrefix(word, "#"))
 	if err != nil && word != "latest" {
 		return cl.Run(ctx, word)

@@ -181,6 +181,14 @@ func TestWholePath(t *testing.T) {
 		cultivar(ctx, t, "watch", "99").expect(t, 3, "no run #99")
 		cultivar(ctx, t, "watch", "nonsense").expect(t, 3)
 	})
+	t.Run("models", func(t *testing.T) {
+		cultivar(ctx, t, "models").expect(t, 0, "my garden@best", "my garden@latest", "#1")
+		cultivar(ctx, t, "models", "name", "my garden@shop", "latest").expect(t, 0, "my garden@shop is run #1 now")
+		cultivar(ctx, t, "watch", "my garden@shop").expect(t, 0, "has finished")
+		cultivar(ctx, t, "models", "--json").expect(t, 0, `"name":"my garden@shop"`)
+		cultivar(ctx, t, "models", "unname", "my garden@shop").expect(t, 0)
+		cultivar(ctx, t, "watch", "my garden@shop").expect(t, 3, "no model")
+	})
 	t.Run("results", func(t *testing.T) {
 		cultivar(ctx, t, "results", "latest").expect(t, 0, "test accuracy", "It says unsure when", "right when said", "Rows: what it is", "The training took", "(planned: ")
 		cultivar(ctx, t, "plan", garden, "--seed", "5", "--finetune-epochs", "0").expect(t, 0, "these settings", "0 of 80", "No photo has to be read")
