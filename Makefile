@@ -43,8 +43,8 @@ test: build bases venv ## everything but the slow tests
 	@$(ENV); CULTIVAR_REQUIRE_PYTHON=1 $(GOTESTSUM) --format testname --hide-summary skipped -- -short $(MODULES:%=./%/...)
 
 .PHONY: test-full
-test-full: check test browser bases-all ## lint, `make test`, then the slow tests
-	@$(ENV); CULTIVAR_REQUIRE_PYTHON=1 CULTIVAR_REQUIRE_BROWSER=1 $(GOTESTSUM) --format testname -- -timeout 40m -p 1 $(MODULES:%=./%/...)
+test-full: check test browser api-checker bases-all ## lint, `make test`, then the slow tests
+	@$(ENV); CULTIVAR_REQUIRE_PYTHON=1 CULTIVAR_REQUIRE_BROWSER=1 CULTIVAR_REQUIRE_API_CHECKER=1 $(GOTESTSUM) --format testname -- -timeout 40m -p 1 $(MODULES:%=./%/...)
 
 .PHONY: test-seeds
 test-seeds: ## 10,000 seeds of the Kubernetes runner against an API server that misbehaves
@@ -53,6 +53,10 @@ test-seeds: ## 10,000 seeds of the Kubernetes runner against an API server that 
 .PHONY: venv
 venv:
 	@trainer/setup/venv.sh
+
+.PHONY: api-checker
+api-checker:
+	@server/setup/api.sh
 
 .PHONY: browser
 browser:

@@ -343,22 +343,22 @@ type ClientInterface interface {
 	// Send a pack's images before the manifest. `Upload-Checksum: sha256 …` on each PATCH is verified; 460 means send it again.
 	//
 	// Corresponds with POST /uploads (the `CreateUpload` operationId).
-	CreateUpload(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateUpload(ctx context.Context, params *CreateUploadParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteUpload Give the upload up.
 	//
 	// Corresponds with DELETE /uploads/{id} (the `DeleteUpload` operationId).
-	DeleteUpload(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
+	DeleteUpload(ctx context.Context, id ID, params *DeleteUploadParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// HeadUpload How many bytes are durable (`Upload-Offset`).
 	//
 	// Corresponds with HEAD /uploads/{id} (the `HeadUpload` operationId).
-	HeadUpload(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
+	HeadUpload(ctx context.Context, id ID, params *HeadUploadParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PatchUpload Append bytes at `Upload-Offset`; acknowledged means durable.
 	//
 	// Corresponds with PATCH /uploads/{id} (the `PatchUpload` operationId).
-	PatchUpload(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
+	PatchUpload(ctx context.Context, id ID, params *PatchUploadParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetVersion Versions of the server and the formats it speaks.
 	//
@@ -999,8 +999,8 @@ func (c *Client) TaskEvents(ctx context.Context, id ID, params *TaskEventsParams
 // Send a pack's images before the manifest. `Upload-Checksum: sha256 …` on each PATCH is verified; 460 means send it again.
 //
 // Corresponds with POST /uploads (the `CreateUpload` operationId).
-func (c *Client) CreateUpload(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateUploadRequest(c.Server)
+func (c *Client) CreateUpload(ctx context.Context, params *CreateUploadParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateUploadRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1014,8 +1014,8 @@ func (c *Client) CreateUpload(ctx context.Context, reqEditors ...RequestEditorFn
 // DeleteUpload Give the upload up.
 //
 // Corresponds with DELETE /uploads/{id} (the `DeleteUpload` operationId).
-func (c *Client) DeleteUpload(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewDeleteUploadRequest(c.Server, id)
+func (c *Client) DeleteUpload(ctx context.Context, id ID, params *DeleteUploadParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteUploadRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1029,8 +1029,8 @@ func (c *Client) DeleteUpload(ctx context.Context, id ID, reqEditors ...RequestE
 // HeadUpload How many bytes are durable (`Upload-Offset`).
 //
 // Corresponds with HEAD /uploads/{id} (the `HeadUpload` operationId).
-func (c *Client) HeadUpload(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewHeadUploadRequest(c.Server, id)
+func (c *Client) HeadUpload(ctx context.Context, id ID, params *HeadUploadParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewHeadUploadRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1044,8 +1044,8 @@ func (c *Client) HeadUpload(ctx context.Context, id ID, reqEditors ...RequestEdi
 // PatchUpload Append bytes at `Upload-Offset`; acknowledged means durable.
 //
 // Corresponds with PATCH /uploads/{id} (the `PatchUpload` operationId).
-func (c *Client) PatchUpload(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewPatchUploadRequest(c.Server, id)
+func (c *Client) PatchUpload(ctx context.Context, id ID, params *PatchUploadParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPatchUploadRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -2308,7 +2308,7 @@ func NewTaskEventsRequest(server string, id ID, params *TaskEventsParams) (*http
 }
 
 // NewCreateUploadRequest constructs an http.Request for the CreateUpload method
-func NewCreateUploadRequest(server string) (*http.Request, error) {
+func NewCreateUploadRequest(server string, params *CreateUploadParams) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -2331,11 +2331,24 @@ func NewCreateUploadRequest(server string) (*http.Request, error) {
 		return nil, err
 	}
 
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Tus-Resumable", params.TusResumable, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Tus-Resumable", headerParam0)
+
+	}
+
 	return req, nil
 }
 
 // NewDeleteUploadRequest constructs an http.Request for the DeleteUpload method
-func NewDeleteUploadRequest(server string, id ID) (*http.Request, error) {
+func NewDeleteUploadRequest(server string, id ID, params *DeleteUploadParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -2365,11 +2378,24 @@ func NewDeleteUploadRequest(server string, id ID) (*http.Request, error) {
 		return nil, err
 	}
 
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Tus-Resumable", params.TusResumable, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Tus-Resumable", headerParam0)
+
+	}
+
 	return req, nil
 }
 
 // NewHeadUploadRequest constructs an http.Request for the HeadUpload method
-func NewHeadUploadRequest(server string, id ID) (*http.Request, error) {
+func NewHeadUploadRequest(server string, id ID, params *HeadUploadParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -2399,11 +2425,24 @@ func NewHeadUploadRequest(server string, id ID) (*http.Request, error) {
 		return nil, err
 	}
 
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Tus-Resumable", params.TusResumable, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Tus-Resumable", headerParam0)
+
+	}
+
 	return req, nil
 }
 
 // NewPatchUploadRequest constructs an http.Request for the PatchUpload method
-func NewPatchUploadRequest(server string, id ID) (*http.Request, error) {
+func NewPatchUploadRequest(server string, id ID, params *PatchUploadParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -2431,6 +2470,19 @@ func NewPatchUploadRequest(server string, id ID) (*http.Request, error) {
 	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Tus-Resumable", params.TusResumable, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Tus-Resumable", headerParam0)
+
 	}
 
 	return req, nil
@@ -2812,28 +2864,28 @@ type ClientWithResponsesInterface interface {
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /uploads (the `CreateUpload` operationId).
-	CreateUploadWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*CreateUploadResponse, error)
+	CreateUploadWithResponse(ctx context.Context, params *CreateUploadParams, reqEditors ...RequestEditorFn) (*CreateUploadResponse, error)
 
 	// DeleteUploadWithResponse Give the upload up.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with DELETE /uploads/{id} (the `DeleteUpload` operationId).
-	DeleteUploadWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*DeleteUploadResponse, error)
+	DeleteUploadWithResponse(ctx context.Context, id ID, params *DeleteUploadParams, reqEditors ...RequestEditorFn) (*DeleteUploadResponse, error)
 
 	// HeadUploadWithResponse How many bytes are durable (`Upload-Offset`).
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with HEAD /uploads/{id} (the `HeadUpload` operationId).
-	HeadUploadWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*HeadUploadResponse, error)
+	HeadUploadWithResponse(ctx context.Context, id ID, params *HeadUploadParams, reqEditors ...RequestEditorFn) (*HeadUploadResponse, error)
 
 	// PatchUploadWithResponse Append bytes at `Upload-Offset`; acknowledged means durable.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PATCH /uploads/{id} (the `PatchUpload` operationId).
-	PatchUploadWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*PatchUploadResponse, error)
+	PatchUploadWithResponse(ctx context.Context, id ID, params *PatchUploadParams, reqEditors ...RequestEditorFn) (*PatchUploadResponse, error)
 
 	// GetVersionWithResponse Versions of the server and the formats it speaks.
 	//
@@ -5116,8 +5168,8 @@ func (c *ClientWithResponses) TaskEventsWithResponse(ctx context.Context, id ID,
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /uploads (the `CreateUpload` operationId).
-func (c *ClientWithResponses) CreateUploadWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*CreateUploadResponse, error) {
-	rsp, err := c.CreateUpload(ctx, reqEditors...)
+func (c *ClientWithResponses) CreateUploadWithResponse(ctx context.Context, params *CreateUploadParams, reqEditors ...RequestEditorFn) (*CreateUploadResponse, error) {
+	rsp, err := c.CreateUpload(ctx, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -5129,8 +5181,8 @@ func (c *ClientWithResponses) CreateUploadWithResponse(ctx context.Context, reqE
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with DELETE /uploads/{id} (the `DeleteUpload` operationId).
-func (c *ClientWithResponses) DeleteUploadWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*DeleteUploadResponse, error) {
-	rsp, err := c.DeleteUpload(ctx, id, reqEditors...)
+func (c *ClientWithResponses) DeleteUploadWithResponse(ctx context.Context, id ID, params *DeleteUploadParams, reqEditors ...RequestEditorFn) (*DeleteUploadResponse, error) {
+	rsp, err := c.DeleteUpload(ctx, id, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -5142,8 +5194,8 @@ func (c *ClientWithResponses) DeleteUploadWithResponse(ctx context.Context, id I
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with HEAD /uploads/{id} (the `HeadUpload` operationId).
-func (c *ClientWithResponses) HeadUploadWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*HeadUploadResponse, error) {
-	rsp, err := c.HeadUpload(ctx, id, reqEditors...)
+func (c *ClientWithResponses) HeadUploadWithResponse(ctx context.Context, id ID, params *HeadUploadParams, reqEditors ...RequestEditorFn) (*HeadUploadResponse, error) {
+	rsp, err := c.HeadUpload(ctx, id, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -5155,8 +5207,8 @@ func (c *ClientWithResponses) HeadUploadWithResponse(ctx context.Context, id ID,
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with PATCH /uploads/{id} (the `PatchUpload` operationId).
-func (c *ClientWithResponses) PatchUploadWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*PatchUploadResponse, error) {
-	rsp, err := c.PatchUpload(ctx, id, reqEditors...)
+func (c *ClientWithResponses) PatchUploadWithResponse(ctx context.Context, id ID, params *PatchUploadParams, reqEditors ...RequestEditorFn) (*PatchUploadResponse, error) {
+	rsp, err := c.PatchUpload(ctx, id, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}

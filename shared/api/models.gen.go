@@ -188,6 +188,81 @@ func (e TaskKind) Valid() bool {
 	}
 }
 
+// Defines values for Tus.
+const (
+	TusN100 Tus = "1.0.0"
+)
+
+// Valid indicates whether the value is a known member of the Tus enum.
+func (e Tus) Valid() bool {
+	switch e {
+	case TusN100:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CreateUploadParamsTusResumable.
+const (
+	CreateUploadParamsTusResumableN100 CreateUploadParamsTusResumable = "1.0.0"
+)
+
+// Valid indicates whether the value is a known member of the CreateUploadParamsTusResumable enum.
+func (e CreateUploadParamsTusResumable) Valid() bool {
+	switch e {
+	case CreateUploadParamsTusResumableN100:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DeleteUploadParamsTusResumable.
+const (
+	DeleteUploadParamsTusResumableN100 DeleteUploadParamsTusResumable = "1.0.0"
+)
+
+// Valid indicates whether the value is a known member of the DeleteUploadParamsTusResumable enum.
+func (e DeleteUploadParamsTusResumable) Valid() bool {
+	switch e {
+	case DeleteUploadParamsTusResumableN100:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HeadUploadParamsTusResumable.
+const (
+	HeadUploadParamsTusResumableN100 HeadUploadParamsTusResumable = "1.0.0"
+)
+
+// Valid indicates whether the value is a known member of the HeadUploadParamsTusResumable enum.
+func (e HeadUploadParamsTusResumable) Valid() bool {
+	switch e {
+	case HeadUploadParamsTusResumableN100:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PatchUploadParamsTusResumable.
+const (
+	PatchUploadParamsTusResumableN100 PatchUploadParamsTusResumable = "1.0.0"
+)
+
+// Valid indicates whether the value is a known member of the PatchUploadParamsTusResumable enum.
+func (e PatchUploadParamsTusResumable) Valid() bool {
+	switch e {
+	case PatchUploadParamsTusResumableN100:
+		return true
+	default:
+		return false
+	}
+}
+
 // Abilities defines model for Abilities.
 type Abilities struct {
 	// Mail Mail can be sent.
@@ -367,6 +442,18 @@ type Me struct {
 	// Scopes What the caller's token may do.
 	Scopes []string `json:"scopes"`
 	User   string   `json:"user"`
+}
+
+// Message One message of a stream of server-sent events.
+type Message struct {
+	// Data An Event as JSON.
+	Data string `json:"data"`
+
+	// Event The record's type.
+	Event string `json:"event"`
+
+	// Id The event's number.
+	Id string `json:"id"`
 }
 
 // ModelList defines model for ModelList.
@@ -557,6 +644,9 @@ type Limit = int
 // Model defines model for Model.
 type Model = string
 
+// Tus defines model for Tus.
+type Tus string
+
 // ListDatasetsParams defines parameters for ListDatasets.
 type ListDatasetsParams struct {
 	// Cursor `next` of the page before.
@@ -587,6 +677,42 @@ type ListRunsParams struct {
 type TaskEventsParams struct {
 	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
+
+// CreateUploadParams defines parameters for CreateUpload.
+type CreateUploadParams struct {
+	// TusResumable The protocol's version.
+	TusResumable CreateUploadParamsTusResumable `json:"Tus-Resumable"`
+}
+
+// CreateUploadParamsTusResumable defines parameters for CreateUpload.
+type CreateUploadParamsTusResumable string
+
+// DeleteUploadParams defines parameters for DeleteUpload.
+type DeleteUploadParams struct {
+	// TusResumable The protocol's version.
+	TusResumable DeleteUploadParamsTusResumable `json:"Tus-Resumable"`
+}
+
+// DeleteUploadParamsTusResumable defines parameters for DeleteUpload.
+type DeleteUploadParamsTusResumable string
+
+// HeadUploadParams defines parameters for HeadUpload.
+type HeadUploadParams struct {
+	// TusResumable The protocol's version.
+	TusResumable HeadUploadParamsTusResumable `json:"Tus-Resumable"`
+}
+
+// HeadUploadParamsTusResumable defines parameters for HeadUpload.
+type HeadUploadParamsTusResumable string
+
+// PatchUploadParams defines parameters for PatchUpload.
+type PatchUploadParams struct {
+	// TusResumable The protocol's version.
+	TusResumable PatchUploadParamsTusResumable `json:"Tus-Resumable"`
+}
+
+// PatchUploadParamsTusResumable defines parameters for PatchUpload.
+type PatchUploadParamsTusResumable string
 
 // CreateDatasetJSONRequestBody defines body for CreateDataset for application/json ContentType.
 type CreateDatasetJSONRequestBody = DatasetCreate

@@ -100,6 +100,7 @@ func (s *Server) routes() {
 		s.fail(w, r, api.Errorf(api.CodeNotFound, "There is nothing at %s; the API is described at %s/openapi.json.", r.URL.Path, base))
 	})
 	r.MethodNotAllowedHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", strings.Join(s.allowed(r), ", "))
 		e := api.Errorf(api.CodeInvalid, "%s is not possible at %s; the API is described at %s/openapi.json.", r.Method, r.URL.Path, base)
 		s.answer(w, http.StatusMethodNotAllowed, s.stamped(r, e))
 	})
@@ -129,6 +130,20 @@ func (s *Server) routes() {
 		BaseURL: base, BaseRouter: r, ErrorHandlerFunc: wrong,
 		Middlewares: []api.MiddlewareFunc{s.jsonBody},
 	})
+}
+
+// allowed lists the methods that are possible at a request's path.
+func (s *Server) allowed(r *http.Request) []string {
+	var out []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		var m mux.RouteMatch
+		if s.router.Match(other, &m) && m.MatchErr == nil {
+			out = append(out, method)
+		}
+	}
+	return out
 }
 
 // maxJSON bounds a JSON body.

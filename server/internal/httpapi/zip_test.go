@@ -158,6 +158,8 @@ func TestZipRefusals(t *testing.T) {
 		"cut":                 {zipped(t, 3, "a", "b")[:500], "application/zip", "x", 400, "no zip file"},
 		"form without a file": {without, kind, "x", 400, `no field "file"`},
 		"broken form":         {without[:10], kind, "x", 400, `no field "file"`},
+		"name with a NUL":     {zipped(t, 3, "a", "b"), "application/zip", "a%00b", 400, "dataset's name"},
+		"name of 201 bytes":   {zipped(t, 3, "a", "b"), "application/zip", strings.Repeat("n", 201), 400, "dataset's name"},
 		"unpacker runs wild":  {zipped(t, 3, "a", "b"), "application/zip", "wild", 400, "not a pack"},
 		"unpacker is killed":  {zipped(t, 3, "a", "b"), "application/zip", "killed", 400, "took more memory or time"},
 	} {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -50,6 +51,9 @@ func (s *Service) ImportZip(ctx context.Context, user, name string, size int64, 
 	}
 	if size < 1 {
 		return Imported{}, api.Errorf(api.CodeInvalid, "Give the size of the zip file in Content-Length, as curl does for a file.")
+	}
+	if len(name) > maxName || !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
+		return Imported{}, api.Errorf(api.CodeInvalid, "The dataset's name must be UTF-8 of 1 to %d bytes.", maxName)
 	}
 	if err := s.allowed(ctx, user, size); err != nil {
 		return Imported{}, err
@@ -120,7 +124,7 @@ func (s *Service) unpack(ctx context.Context, file, name, dir string) (r unpack.
 	}
 	defer func() { _ = f.Close() }()
 	var said, complaint bytes.Buffer
-	cmd := exec.CommandContext(ctx, s.unpacker[0], append(s.unpacker[1:len(s.unpacker):len(s.unpacker)], "--name", name, "--into", dir)...)
+	cmd := exec.CommandContext(ctx, s.unpacker[0], append(s.unpacker[1:len(s.unpacker):len(s.unpacker)], "--name="+name, "--into="+dir)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = f, &limited{&said, maxReport}, &limited{&complaint, 1 << 16}
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	if err := cmd.Run(); err != nil {
