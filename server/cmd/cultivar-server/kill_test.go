@@ -1,8 +1,14 @@
 package main_test
 
 import (
+	"context"
+	"database/sql"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/cultivar-ml/cultivar/shared/api"
@@ -49,6 +55,117 @@ func TestServerKilledAtEachStep(t *testing.T) {
 				return err == nil && len(left) == 0
 			})
 		})
+	}
+}
+
+// TestUploadKilledAtEachStep kills the server within an upload. The sender only waits; nothing of what was acknowledged is lost,
+// and what comes of it can be trained on.
+func TestUploadKilledAtEachStep(t *testing.T) {
+	for _, place := range []string{
+		"ingest.chunk", "ingest.chunk:2", "ingest.advanced", "ingest.advanced:2", "ingest.adopted", "ingest.packed", "ingest.listed", "ingest.ready",
+		"ingest.taken", "ingest.taken:2",
+	} {
+		t.Run(place, func(t *testing.T) {
+			m := newMachine(t, `{"epochs":2}`)
+			m.kill()
+			m.dieAt(place)
+			root, man := folder(t, 5)
+			type outcome struct {
+				set api.Dataset
+				err error
+			}
+			sent := make(chan outcome, 1)
+			sender := m.client
+			go func() {
+				set, err := sender.Upload(t.Context(), root, man, client.UploadOptions{Name: "things"})
+				sent <- outcome{set, err}
+			}()
+			if err := m.server.Wait(); err == nil {
+				t.Fatal("the server ended by itself")
+			}
+			m.wholesome()
+			m.start()
+			o := <-sent
+			if o.err != nil || o.set.State != api.DatasetReady || o.set.Images != 10 {
+				t.Fatalf("%+v, %v", o.set, o.err)
+			}
+			m.watch(m.run(o.set).Id).wait(t)
+		})
+	}
+}
+
+// TestDeletingKilled kills the server between the rows and the files of what is deleted: it is gone, and what is left is known as
+// nobody's.
+func TestDeletingKilled(t *testing.T) {
+	for place, deletes := range map[string]func(m *machine, d api.Dataset, r api.Run) error{
+		"ingest.deleted":   func(m *machine, d api.Dataset, _ api.Run) error { return m.ask(http.MethodDelete, "datasets/"+d.Id) },
+		"ingest.forgotten": func(m *machine, _ api.Dataset, _ api.Run) error { return m.ask(http.MethodDelete, "me/data") },
+		"task.deleted":     func(m *machine, _ api.Dataset, r api.Run) error { return m.client.DeleteRun(m.t.Context(), r.Id) },
+		"ingest.dropped":   nil, // at the start
+	} {
+		t.Run(place, func(t *testing.T) {
+			m := newMachine(t, `{"epochs":1}`)
+			d := m.upload()
+			r := m.run(d)
+			m.watch(r.Id).wait(t)
+			m.kill()
+			if deletes == nil {
+				m.change("DELETE FROM datasets", "UPDATE packs SET created = 0")
+				m.server = m.command()
+				m.server.Env = append(os.Environ(), "CULTIVAR_FAILPOINT="+place)
+				if err := m.server.Start(); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				m.dieAt(place)
+				if err := deletes(m, d, r); err == nil {
+					t.Fatal("the server lived")
+				}
+			}
+			if err := m.server.Wait(); err == nil {
+				t.Fatal("the server ended by itself")
+			}
+			said, clean := m.fsck("--read-data")
+			if !clean || !slices.ContainsFunc(said, func(f finding) bool { return f.Type == "stray" }) {
+				t.Errorf("%t, %+v", clean, said)
+			}
+			m.start()
+			m.watch(m.run(m.upload()).Id).wait(t) // all of it can be sent again
+		})
+	}
+}
+
+// ask makes a request that the client has no method for.
+func (m *machine) ask(method, path string) error {
+	m.t.Helper()
+	web := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(m.dir, "server.sock"))
+	}}}
+	req, err := http.NewRequestWithContext(m.t.Context(), method, "http://localhost/api/v1/"+path, nil)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	resp, err := web.Do(req)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// change executes statements on the database of a machine whose server is stopped.
+func (m *machine) change(statements ...string) {
+	m.t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(m.dir, "cultivar.db")+"?_pragma=foreign_keys(1)")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, s := range statements {
+		if _, err := db.ExecContext(m.t.Context(), s); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		m.t.Fatal(err)
 	}
 }
 

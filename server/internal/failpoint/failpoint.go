@@ -15,6 +15,17 @@
 //	task.records            records are kept, which the trainer has not been told
 //	task.concluding         an ended attempt's files are verified, nothing of it is kept
 //	task.concluded          an attempt's end is kept, its job is not yet removed
+//	task.deleted            a deleted run's rows are gone, its files are not
+//	ingest.chunk            a chunk is on disk, that it is has not been kept
+//	ingest.advanced         it is kept how far an upload is, which its sender has not been told
+//	ingest.adopted          a pack is in its place, there is no row of it
+//	ingest.packed           a pack has rows, its upload has not ended
+//	ingest.listed           a manifest is in its place, its dataset is not ready
+//	ingest.ready            a dataset is ready, its manifest's upload has not ended
+//	ingest.taken            an upload has ended, its file is still there
+//	ingest.deleted          a deleted dataset's rows are gone, its files are not
+//	ingest.forgotten        all rows of a user are gone, the files are not
+//	ingest.dropped          rows of packs that nothing names are gone, the packs are not
 //	deliver.leased          a delivery is leased, nothing of it has happened
 //	deliver.link.started    Dropbox has an upload session, its id is not yet kept
 //	deliver.link.block      Dropbox has a block, the new offset is not yet kept

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cultivar-ml/cultivar/server/internal/failpoint"
 	"github.com/cultivar-ml/cultivar/server/internal/files"
 	"github.com/cultivar-ml/cultivar/server/internal/store"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
@@ -34,6 +35,9 @@ func (s *Service) Collect(ctx context.Context) (bytes int64, err error) {
 	packs, err := s.store.DropUnnamedPacks(ctx, s.now().Add(-unnamedLife))
 	if err != nil {
 		return 0, err
+	}
+	if len(packs) > 0 {
+		failpoint.Hit("ingest.dropped")
 	}
 	var errs []error
 	for _, p := range packs {

@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 
+	"github.com/cultivar-ml/cultivar/server/internal/failpoint"
 	"github.com/cultivar-ml/cultivar/server/internal/files"
 	"github.com/cultivar-ml/cultivar/server/internal/store"
 	"github.com/cultivar-ml/cultivar/shared/api"
@@ -50,6 +51,7 @@ func (s *Service) finish(ctx context.Context, u store.Upload) error {
 	if err := s.store.FinishUpload(ctx, u.Owner, u.ID); err != nil {
 		return err
 	}
+	failpoint.Hit("ingest.taken")
 	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("finish upload: %w", err)
 	}
@@ -73,7 +75,10 @@ func (s *Service) takePack(ctx context.Context, user string, f *os.File, name st
 	if err := s.volume.Adopt(name, PackName(user, index.Name)); err != nil {
 		return err
 	}
-	return s.store.AddPack(ctx, user, index.Name, index.Size, blobs)
+	failpoint.Hit("ingest.adopted")
+	err = s.store.AddPack(ctx, user, index.Name, index.Size, blobs)
+	failpoint.Hit("ingest.packed")
+	return err
 }
 
 func (s *Service) takeManifest(ctx context.Context, u store.Upload, f io.Reader) error {
@@ -107,7 +112,10 @@ func (s *Service) takeManifest(ctx context.Context, u store.Upload, f io.Reader)
 	if err := s.volume.Write(dest, files.FileMode, func(w io.Writer) error { return manifest.Encode(w, m) }); err != nil {
 		return err
 	}
-	return s.store.FinishDataset(ctx, u.Owner, d.ID, counts(m), len(m.Images), total, packs)
+	failpoint.Hit("ingest.listed")
+	err = s.store.FinishDataset(ctx, u.Owner, d.ID, counts(m), len(m.Images), total, packs)
+	failpoint.Hit("ingest.ready")
+	return err
 }
 
 // place fills in where the bytes of each image lie, and returns the packs in use and the sum of the images' bytes.

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/cultivar-ml/cultivar/server/internal/auth"
+	"github.com/cultivar-ml/cultivar/server/internal/failpoint"
 	"github.com/cultivar-ml/cultivar/server/internal/files"
 	"github.com/cultivar-ml/cultivar/server/internal/store"
 	"github.com/cultivar-ml/cultivar/shared/api"
@@ -167,6 +168,7 @@ func (s *Service) DeleteDataset(ctx context.Context, user, id string) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("ingest.deleted")
 	// Rows first: a crash here leaves files that nothing names, never a row whose file is gone.
 	errs := []error{s.volume.Remove(runspec.DatasetDir(user, d.Digest))}
 	for _, p := range packs {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cultivar-ml/cultivar/server/internal/auth"
+	"github.com/cultivar-ml/cultivar/server/internal/failpoint"
 	"github.com/cultivar-ml/cultivar/server/internal/files"
 	"github.com/cultivar-ml/cultivar/server/internal/store"
 	"github.com/cultivar-ml/cultivar/shared/api"
@@ -166,9 +167,11 @@ func (u *upload) WriteChunk(ctx context.Context, offset int64, src io.Reader) (i
 		// Bytes beyond the offset count for nothing; cutting them off frees the room.
 		return 0, refuse(errors.Join(err, f.Truncate(offset)))
 	}
+	failpoint.Hit("ingest.chunk")
 	if err := s.store.AdvanceUpload(ctx, u.row.Owner, u.row.ID, offset+n, s.now().Add(uploadLife)); err != nil {
 		return 0, refuse(err)
 	}
+	failpoint.Hit("ingest.advanced")
 	u.row.Received = offset + n
 	return n, nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/cultivar-ml/cultivar/server/internal/failpoint"
 	"github.com/cultivar-ml/cultivar/server/internal/store"
 	"github.com/cultivar-ml/cultivar/shared/api"
 	"github.com/cultivar-ml/cultivar/shared/runspec"
@@ -46,6 +47,7 @@ func (s *Service) Forget(ctx context.Context, user string) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("ingest.forgotten")
 	// Rows first: a crash here leaves files that nothing names, which are removed as such.
 	return s.volume.Remove(runspec.UserDir(user))
 }

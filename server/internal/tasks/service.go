@@ -300,6 +300,7 @@ func (s *Service) Delete(ctx context.Context, user, id string) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("task.deleted")
 	var errs []error
 	for _, task := range ids {
 		errs = append(errs, s.volume.Remove(runspec.TaskDir(user, task)))
