@@ -50,6 +50,10 @@ test-full: check test browser api-checker bases-all ## lint, `make test`, then t
 test-seeds: ## 10,000 seeds of the Kubernetes runner against an API server that misbehaves
 	@cd server && go test -count=1 -timeout 40m -run TestSeeds ./internal/runner/kubernetes
 
+.PHONY: chaos
+chaos: ## kill the server 1,000 times while it works, and check the invariants each time
+	@cd server && CULTIVAR_KILLS=1000 go test -count=1 -timeout 3h -run TestChaos -v ./cmd/cultivar-server
+
 .PHONY: venv
 venv:
 	@trainer/setup/venv.sh

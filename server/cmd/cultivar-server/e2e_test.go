@@ -51,6 +51,7 @@ type machine struct {
 	log    *bytes.Buffer
 	server *exec.Cmd
 	client *client.Client
+	gone   <-chan struct{} // see ended
 	// damaged tells that the test has broken what fsck looks for.
 	damaged bool
 }
@@ -149,6 +150,12 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // folder makes a dataset of n files in each of two classes; their bytes are what counts here, not their pixels.
 func folder(t *testing.T, n int) (root string, m *manifest.Manifest) {
 	t.Helper()
+	return folderOf(t, n, "")
+}
+
+// folderOf is folder with other photos for another salt.
+func folderOf(t *testing.T, n int, salt string) (root string, m *manifest.Manifest) {
+	t.Helper()
 	root = t.TempDir()
 	m = &manifest.Manifest{Name: "things", Classes: []string{"a", "b"}}
 	for _, class := range m.Classes {
@@ -157,7 +164,7 @@ func folder(t *testing.T, n int) (root string, m *manifest.Manifest) {
 		}
 		for i := range n {
 			name := fmt.Sprintf("%s/%03d.jpg", class, i)
-			content := bytes.Repeat([]byte(name), 400)
+			content := bytes.Repeat([]byte(name+salt), 400)
 			if err := os.WriteFile(filepath.Join(root, name), content, 0o600); err != nil {
 				t.Fatal(err)
 			}
